@@ -1,0 +1,1 @@
+"""What a usage costs: prices compiled to integers, receipts in exact decimals."""

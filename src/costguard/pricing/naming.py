@@ -1,0 +1,46 @@
+"""The names that providers and models go by."""
+
+from __future__ import annotations
+
+import re
+
+ALIASES = {
+    "amazon": "aws", "azure-openai": "azure", "azure_openai": "azure", "bedrock": "aws", "fireworks_ai": "fireworks",
+    "gemini": "google", "grok": "x-ai", "mistralai": "mistral", "moonshot": "moonshotai", "together_ai": "together",
+    "togetherai": "together", "vertex": "google", "vertex_ai": "google", "vertexai": "google", "voyage": "voyageai",
+    "xai": "x-ai",
+}  # fmt: skip
+"""Names that a provider goes by, to the price list's."""
+
+_WRAPPED = re.compile(r"^(?:arn:.*|projects/.*|publishers/.*|accounts/.*|models)/(?=[^/]+$)")
+_REGION = re.compile(r"^(?:us|eu|apac|au|jp|ca|sa|me|af|us-gov|global)\.")
+_VERSION = re.compile(r"-v\d+(?::\d+)?(?::\d+k)?$")
+_DATE = re.compile(r"(?:[-@]20\d\d-\d\d-\d\d|[-@]20\d{6}|[-@]latest)$")
+
+
+def canonical(provider: str) -> str:
+    """The price list's name of a provider, e.g. "aws" for "bedrock"."""
+    name = provider.strip().lower()
+    return ALIASES.get(name, name)
+
+
+def undated(model: str) -> str:
+    """A model's name without the date of its snapshot: "gpt-4o" of "gpt-4o-2024-08-06"."""
+    return _DATE.sub("", model)
+
+
+def spellings(providers: tuple[str, ...], model: str) -> list[str]:
+    """A model's name as it is, then with more and more taken off: wrapping ("models/", an ARN, the
+    provider's own name), region, version, date.
+
+    A fine-tune ("ft:...") keeps all of its name: it never costs what its base model costs.
+    """
+    name = _WRAPPED.sub("", model)
+    for provider in providers:
+        name = name.removeprefix(f"{provider}/")
+    found = [model, name]
+    if not name.startswith("ft:"):
+        for pattern in (_REGION, _VERSION, _DATE):
+            name = pattern.sub("", name)
+            found.append(name)
+    return [name for name in dict.fromkeys(found) if name]
