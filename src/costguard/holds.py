@@ -1,0 +1,165 @@
+"""How much to hold for a call whose cost is not known yet.
+
+strict:   an upper bound: the input's estimate and the caller's own ceiling on the output (or the
+          model's), at the dearest rates that could apply.
+learned:  a high quantile of what recent calls of the same feature and model really cost beyond their
+          input, plus this call's input; the strict bound until there is something to learn from.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import insort
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from math import ceil
+from threading import Lock
+
+from costguard.budgets import Holds, Limit
+from costguard.call import Call
+from costguard.pricing.book import Rates
+
+WINDOW = 64
+"""Recent calls that are learned from, for each feature and model."""
+
+QUANTILE = 0.95
+
+MOST_FEATURES = 4096
+"""Pairs of feature and model remembered; the least recently used goes first."""
+
+PRIOR_NANOS = 100_000_000
+"""A first call of its kind is taken to cost up to 10 cents, or a tenth of the limit if that is less:
+its input may be larger than its body shows (a conversation kept by the provider, images, server tools)."""
+
+FALLBACK_MAX_OUTPUT = 128_000
+
+# Published maximum output tokens, where a caller may leave the ceiling out (Anthropic requires it).
+# Source: the model pages of developers.openai.com/api/docs/models, November 2026.
+_MAX_OUTPUT = (
+    (re.compile(r"gpt-4o|chatgpt-4o|gpt-4o-mini"), 16_384),
+    (re.compile(r"gpt-4\.1"), 32_768),
+    (re.compile(r"gpt-3\.5|gpt-4-turbo|gpt-4-1106|gpt-4-0125"), 4_096),
+    (re.compile(r"gpt-4(-0613|-0314)?$"), 8_192),
+    (re.compile(r"\bo[134](-|$)"), 100_000),
+    (re.compile(r"gpt-[5-9]"), 128_000),
+)
+
+
+def max_output_tokens(model: str, rates: Rates) -> int:
+    """The most tokens a model can answer with, or a safe guess where nobody says."""
+    for pattern, tokens in _MAX_OUTPUT:
+        if pattern.search(model):
+            return tokens
+    return min(rates.context_window or FALLBACK_MAX_OUTPUT, FALLBACK_MAX_OUTPUT)
+
+
+class Sizing:
+    """How the hold of one call was sized; nano-dollars.
+
+    amount:  what to hold
+    floor:   what to hold at the least, if `amount` cannot be had and nothing better is learned
+    bound:   the strict bound
+    input:   the part of the bound that is input
+    cold:    nothing was learned yet of this feature and model
+    """
+
+    __slots__ = ("amount", "bound", "cold", "floor", "input")
+
+    def __init__(self, amount: int, floor: int, bound: int, input: int, cold: bool) -> None:
+        self.amount = amount
+        self.floor = floor
+        self.bound = bound
+        self.input = input
+        self.cold = cold
+
+
+class _Learned:
+    __slots__ = ("bound_broken", "kept", "ordered")
+
+    def __init__(self) -> None:
+        self.kept: deque[int] = deque()
+        self.ordered: list[int] = []
+        self.bound_broken = 0
+
+    def add(self, extra: int, *, broke_bound: bool) -> None:
+        if len(self.kept) == WINDOW:
+            self.ordered.remove(self.kept.popleft())
+        self.kept.append(extra)
+        insort(self.ordered, extra)
+        # A bound that did not hold is not used as a ceiling until a window of calls has kept to theirs.
+        self.bound_broken = WINDOW if broke_bound else max(0, self.bound_broken - 1)
+
+    def quantile(self) -> int:
+        """The high quantile, widened while the sample is small: twice the first, 1.1 times of ten."""
+        count = len(self.ordered)
+        value = self.ordered[ceil(QUANTILE * count) - 1]
+        return value + abs(value) // count
+
+
+class HoldSizer:
+    """Sizes holds and learns from what calls cost. Thread-safe; one for each guard."""
+
+    def __init__(self, mode: Holds = "learned") -> None:
+        self.mode = mode
+        self._learned: OrderedDict[tuple[str, str, str], _Learned] = OrderedDict()
+        self._lock = Lock()
+
+    def is_strict(self, limits: tuple[Limit, ...]) -> bool:
+        """One strict budget among those of a call makes its hold strict: the hold is one amount for all."""
+        for limit in limits:
+            if (limit.budget.holds or self.mode) == "strict":
+                return True
+        return False
+
+    def knows(self, call: Call) -> bool:
+        return (call.tags.value("feature"), call.provider, call.model) in self._learned
+
+    def size(self, call: Call, rates: Rates, limits: tuple[Limit, ...]) -> Sizing:
+        ceiling = call.max_output_tokens
+        if not call.produces_output:
+            ceiling = 0
+        elif ceiling is None:
+            ceiling = max_output_tokens(call.model, rates)
+        call.expected_output_tokens = ceiling
+        bound = rates.bound(call.input_tokens, ceiling)
+        cost_of_input = rates.bound(call.input_tokens, 0)
+        if self.is_strict(limits):
+            return Sizing(bound, bound, bound, cost_of_input, False)
+        learned = self._learned.get((call.tags.value("feature"), call.provider, call.model))
+        if learned is None:
+            prior = min(PRIOR_NANOS, min((limit.nanos for limit in limits), default=0) // 10)
+            return Sizing(max(bound, prior), bound, bound, cost_of_input, True)
+        amount = max(1, cost_of_input + learned.quantile())
+        if not learned.bound_broken:
+            amount = min(amount, max(1, bound))
+        if bound > cost_of_input:
+            share = max(0, amount - cost_of_input) / (bound - cost_of_input)
+            call.expected_output_tokens = min(ceiling, ceil(ceiling * share))
+        return Sizing(amount, amount, bound, cost_of_input, False)
+
+    def learn(self, call: Call, nanos: int) -> None:
+        """What a call that this sizer sized really cost, nano-dollars."""
+        sizing = call.sizing
+        if sizing is None:
+            return
+        key = (call.tags.value("feature"), call.provider, call.model)
+        with self._lock:
+            self._for(key).add(nanos - sizing.input, broke_bound=nanos > sizing.bound)
+
+    def seed(self, call: Call, extras: Iterable[int]) -> None:
+        """Costs beyond their input of earlier calls of this feature and model, oldest first."""
+        key = (call.tags.value("feature"), call.provider, call.model)
+        with self._lock:
+            if key not in self._learned:
+                for extra in extras:
+                    self._for(key).add(extra, broke_bound=False)
+
+    def _for(self, key: tuple[str, str, str]) -> _Learned:
+        learned = self._learned.get(key)
+        if learned is None:
+            learned = self._learned[key] = _Learned()
+            if len(self._learned) > MOST_FEATURES:
+                self._learned.popitem(last=False)
+        else:
+            self._learned.move_to_end(key)
+        return learned

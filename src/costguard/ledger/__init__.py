@@ -1,0 +1,1 @@
+"""Where entries, holds and balances live: one protocol, several stores."""

@@ -1,0 +1,22 @@
+"""What the wrappers call. They do not know who answers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from costguard.call import Call
+from costguard.events import Outcome
+
+
+class Policy(Protocol):
+    """Two verbs. `reserve` may raise `BudgetExceeded`, `UnpricedModel` or `StoreUnavailable`, which
+    reach the caller untouched, and the provider is not called; `settle` never raises.
+
+    Every call that was reserved is settled exactly once.
+    """
+
+    def reserve(self, call: Call) -> None: ...
+
+    async def reserve_async(self, call: Call) -> None: ...
+
+    def settle(self, call: Call, outcome: Outcome) -> None: ...
