@@ -94,6 +94,9 @@ class Ledger(Protocol):
     def settle(self, entry: Entry, hold: Hold | None) -> tuple[Crossing, ...] | None:
         """Replace the hold by the entry: held to spent on the hold's limits, and the row appended.
 
+        The hold is known by `hold.call.id`. One that was never taken, or is gone, frees nothing: the cost
+        still counts on its limits.
+
         Idempotent by `entry.call_id`: if it is recorded already, nothing changes and None is returned,
         except that an entry of status `lost` or `pending` is replaced by a final one and the balances
         get the difference, once. Crossings of `limit.marks` are put into the outbox in the same

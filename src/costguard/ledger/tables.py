@@ -1,0 +1,176 @@
+"""The tables of a SQL ledger, as SQLModel classes with a MetaData of their own.
+
+An app's `SQLModel.metadata.create_all()` does not make them, and its Alembic does not drop them.
+To run costguard's migrations from an Alembic of your own, see `costguard.ledger.migrate`; to let
+your autogenerate know the tables: ``target_metadata = [SQLModel.metadata, costguard.ledger.tables.metadata]``.
+
+Amounts are integer nano-dollars (10**-9 USD), times integer microseconds since 1970 (UTC). What
+repeats from call to call (tags, models, price texts) is stored once and referred to by number.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, Text, UniqueConstraint, text
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+# SQLite makes ids by itself only for a column that is an INTEGER, not a BIGINT.
+_ID = BigInteger().with_variant(Integer, "sqlite")
+
+_registry = registry()
+metadata = _registry.metadata
+
+
+class Base(SQLModel, registry=_registry):
+    """Keeps the tables out of `SQLModel.metadata`."""
+
+
+def _number(name: str, *, nullable: bool = False, default: str | None = None) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable, server_default=None if default is None else text(default))
+
+
+def _small(name: str, default: str) -> Column[int]:
+    return Column(name, SmallInteger, nullable=False, server_default=text(default))
+
+
+class TagSet(Base, table=True):
+    """One combination of tags; `tags` is canonical JSON, `digest` its BLAKE2b-128."""
+
+    __tablename__ = "costguard_tag_sets"
+    __table_args__ = (UniqueConstraint("digest", name="costguard_tag_sets_digest"),)
+
+    id: int | None = Field(default=None, sa_column=Column("id", _ID, primary_key=True))
+    digest: bytes = Field(sa_column=Column("digest", LargeBinary(16), nullable=False))
+    tags: dict[str, str] = Field(sa_column=Column("tags", JSON, nullable=False))
+
+
+class Model(Base, table=True):
+    """Who answered: provider, model and kind of endpoint; `digest` is the BLAKE2b-128 of the three."""
+
+    __tablename__ = "costguard_models"
+    __table_args__ = (UniqueConstraint("digest", name="costguard_models_digest"),)
+
+    id: int | None = Field(default=None, sa_column=Column("id", _ID, primary_key=True))
+    digest: bytes = Field(sa_column=Column("digest", LargeBinary(16), nullable=False))
+    provider: str = Field(sa_column=Column("provider", Text, nullable=False))
+    model: str = Field(sa_column=Column("model", Text, nullable=False))
+    operation: str = Field(sa_column=Column("operation", Text, nullable=False))
+
+
+class Price(Base, table=True):
+    """The rates that entries were priced with, as `Rates.dump()` writes them; `digest` is the BLAKE2b-128."""
+
+    __tablename__ = "costguard_prices"
+    __table_args__ = (UniqueConstraint("digest", name="costguard_prices_digest"),)
+
+    id: int | None = Field(default=None, sa_column=Column("id", _ID, primary_key=True))
+    digest: bytes = Field(sa_column=Column("digest", LargeBinary(16), nullable=False))
+    rates: str = Field(sa_column=Column("rates", Text, nullable=False))
+
+
+class Record(Base, table=True):
+    """One entry of the ledger.
+
+    status:   its place in `costguard.ledger.record.STATUSES`
+    cost:     NULL where the model has no price; then `reason` says why
+    *_tokens: totals; cached reads and writes are part of `input_tokens`, reasoning of `output_tokens`
+    buckets:  JSON of the buckets of `Usage` that these columns do not tell, NULL for most calls
+    keys:     of the balances, one on each line, that a `lost` or `pending` entry was charged to, so that the truth can
+              replace it; NULL once it has
+    """
+
+    __tablename__ = "costguard_entries"
+    __table_args__ = (
+        # The row is found by a short number, which is what the indexes repeat: 127 bytes a row in all.
+        # With the 16 bytes of the call id as the primary key of a WITHOUT ROWID table it is 140.
+        UniqueConstraint("call_id", name="costguard_entries_call_id"),
+        Index("costguard_entries_at", "at"),
+        Index("costguard_entries_tags_id", "tags_id"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column("id", _ID, primary_key=True))
+    call_id: bytes = Field(sa_column=Column("call_id", LargeBinary(16), nullable=False))
+    at: int = Field(sa_column=_number("at"))
+    model_id: int = Field(sa_column=_number("model_id"))
+    tags_id: int = Field(sa_column=_number("tags_id"))
+    price_id: int | None = Field(default=None, sa_column=_number("price_id", nullable=True))
+    cost: int | None = Field(default=None, sa_column=_number("cost", nullable=True))
+    input_tokens: int = Field(default=0, sa_column=_number("input_tokens", default="0"))
+    output_tokens: int = Field(default=0, sa_column=_number("output_tokens", default="0"))
+    cache_read_tokens: int = Field(default=0, sa_column=_number("cache_read_tokens", default="0"))
+    cache_write_tokens: int = Field(default=0, sa_column=_number("cache_write_tokens", default="0"))
+    reasoning_tokens: int = Field(default=0, sa_column=_number("reasoning_tokens", default="0"))
+    buckets: str | None = Field(default=None, sa_column=Column("buckets", Text))
+    status: int = Field(default=0, sa_column=_small("status", "0"))
+    estimated: int = Field(default=0, sa_column=_small("estimated", "0"))
+    streamed: int = Field(default=0, sa_column=_small("streamed", "0"))
+    attempts: int = Field(default=1, sa_column=_small("attempts", "1"))
+    held: int = Field(default=0, sa_column=_number("held", default="0"))
+    duration: int = Field(default=0, sa_column=_number("duration", default="0"))
+    response_id: str | None = Field(default=None, sa_column=Column("response_id", Text))
+    reason: str | None = Field(default=None, sa_column=Column("reason", Text))
+    keys: str | None = Field(default=None, sa_column=Column("keys", Text))
+
+
+class Held(Base, table=True):
+    """Money set aside for a running call: what is needed to charge it when its owner is gone."""
+
+    __tablename__ = "costguard_holds"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    call_id: bytes = Field(sa_column=Column("call_id", LargeBinary(16), primary_key=True))
+    amount: int = Field(sa_column=_number("amount"))
+    expires: int = Field(sa_column=_number("expires"))
+    at: int = Field(sa_column=_number("at"))
+    model_id: int = Field(sa_column=_number("model_id"))
+    tags_id: int = Field(sa_column=_number("tags_id"))
+    streamed: int = Field(default=0, sa_column=_small("streamed", "0"))
+    keys: str = Field(sa_column=Column("keys", Text, nullable=False))
+
+
+class Balance(Base, table=True):
+    """What a payer has spent and holds in one window of one budget.
+
+    budget:   JSON of the rule, as last seen
+    payer:    JSON list of [tag, value]
+    start, until: of the window; until is NULL for `ever`
+    """
+
+    __tablename__ = "costguard_balances"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    key: str = Field(sa_column=Column("key", Text, primary_key=True))
+    spent: int = Field(default=0, sa_column=_number("spent", default="0"))
+    held: int = Field(default=0, sa_column=_number("held", default="0"))
+    start: int = Field(sa_column=_number("start"))
+    until: int | None = Field(default=None, sa_column=_number("until", nullable=True))
+    payer: str = Field(sa_column=Column("payer", Text, nullable=False))
+    budget: str = Field(sa_column=Column("budget", Text, nullable=False))
+
+
+class Message(Base, table=True):
+    """The outbox: a crossing to tell people. Rows stay, so that none is made twice.
+
+    due:       not before this time; 0 at once. A worker that claims it moves it on by its lease
+    state:     0 waiting, 1 delivered, 2 given up (`costguard.ledger.outbox`)
+    delivered: JSON list of the channels that took it
+    """
+
+    __tablename__ = "costguard_outbox"
+    __table_args__ = (
+        UniqueConstraint("key", name="costguard_outbox_key"),
+        Index("costguard_outbox_due", "state", "due"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column("id", _ID, primary_key=True))
+    key: str = Field(sa_column=Column("key", Text, nullable=False))
+    payload: str = Field(sa_column=Column("payload", Text, nullable=False))
+    created: int = Field(sa_column=_number("created"))
+    due: int = Field(default=0, sa_column=_number("due", default="0"))
+    state: int = Field(default=0, sa_column=_small("state", "0"))
+    tries: int = Field(default=0, sa_column=_small("tries", "0"))
+    delivered: str = Field(
+        default="[]", sa_column=Column("delivered", Text, nullable=False, server_default=text("'[]'"))
+    )
+    finished: int | None = Field(default=None, sa_column=_number("finished", nullable=True))
+    error: str | None = Field(default=None, sa_column=Column("error", Text))

@@ -1,0 +1,141 @@
+"""Any interleaving of the verbs, on every store at once: the same answers, and the books are right."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from copy import copy
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from costguard.budgets import Limit
+from costguard.events import Entry, Hold
+from costguard.ledger.base import Ledger
+from costguard.ledger.memory import MemoryLedger
+from costguard.ledger.opening import open_ledger
+from costguard.tags import Tags
+from tests.ledger.values import DAY, NOW, SECOND, entry, facts, hold, limit
+
+RULES = ("$1/day per user", "$0.60/week per user", "$2/month", "$0.80/day per feature where environment=production")
+TAGS = [
+    Tags(user="alice", feature="chat", environment="production"),
+    Tags(user="bob", feature="chat", environment="production"),
+    Tags(user="alice"),
+]
+
+
+class Stores(RuleBasedStateMachine):
+    holds: Bundle[Hold] = Bundle("holds")
+    settled: Bundle[tuple[Hold, Entry]] = Bundle("settled")
+
+    @initialize()
+    def open(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.memory = MemoryLedger()
+        self.sqlite = open_ledger(f"sqlite:///{Path(self.folder.name)}/costs.db")
+        self.now = NOW
+        self.seen: dict[str, Limit] = {}
+
+    def teardown(self) -> None:
+        self.sqlite.close()
+        self.folder.cleanup()
+
+    @property
+    def stores(self) -> tuple[Ledger, Ledger]:
+        return self.memory, self.sqlite
+
+    @rule(seconds=st.sampled_from([0, 1, 30, 60, DAY // SECOND]))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds * SECOND
+
+    @rule(
+        target=holds,
+        tags=st.sampled_from(TAGS),
+        rules=st.sets(st.sampled_from(RULES), max_size=4),
+        cents=st.integers(0, 70),
+        seconds=st.sampled_from([10, 600]),
+        alone=st.booleans(),
+    )
+    def reserve(self, tags: Tags, rules: set[str], cents: int, seconds: int, alone: bool) -> Hold:
+        limits = [limit(rule, tags, self.now) for rule in sorted(rules)]
+        first = hold(cents=cents, tags=tags, at_ns=self.now, seconds=seconds)
+        first.limits = tuple(one for one in limits if one.budget.counts(tags))
+        self.seen.update({one.key: one for one in first.limits})
+        second = copy(first)
+        refusals = [
+            ledger.reserve(one, self.now, alone=alone) for ledger, one in zip(self.stores, (first, second), strict=True)
+        ]
+        assert refusals[0] == refusals[1]
+        assert first.amount == second.amount
+        if refusals[0] is None:
+            for one, (spent, held) in zip(first.limits, self.memory.balances(first.limits), strict=True):
+                assert spent + held <= one.nanos
+        else:
+            fits = all(
+                spent + held + first.amount <= one.nanos
+                for one, (spent, held) in zip(first.limits, self.memory.balances(first.limits), strict=True)
+            )
+            assert not fits
+        return first
+
+    @rule(
+        target=settled,
+        held=consumes(holds),
+        share=st.sampled_from([0, 0.5, 1, 1.7, None]),
+        status=st.sampled_from(["ok", "ok", "error", "pending"]),
+        known=st.booleans(),
+    )
+    def settle(self, held: Hold, share: float | None, status: str, known: bool) -> tuple[Hold, Entry]:
+        nanos = None if share is None else int(held.amount * share)
+        made = entry(held, nanos=nanos, status=status)
+        self.compare_settle(made, held if known else None)
+        return held, made
+
+    @rule(line=settled, cents=st.integers(0, 50), status=st.sampled_from(["ok", "closed", "lost"]), known=st.booleans())
+    def settle_again(self, line: tuple[Hold, Entry], cents: int, status: str, known: bool) -> None:
+        self.compare_settle(entry(line[0], cents, status=status), line[0] if known else None)
+
+    def compare_settle(self, made: Entry, held: Hold | None) -> None:
+        crossings = [ledger.settle(made, held) for ledger in self.stores]
+        told = [None if some is None else [(one.key, one.spent, one.at_ns) for one in some] for some in crossings]
+        assert told[0] == told[1]
+
+    @rule(held=holds)
+    def release(self, held: Hold) -> None:
+        assert self.memory.release(held) == self.sqlite.release(held)
+
+    @rule()
+    def expire(self) -> None:
+        lost = [{one.call_id: facts(one) for one in ledger.expire(self.now)} for ledger in self.stores]
+        assert lost[0] == lost[1]
+
+    @rule()
+    def restart(self) -> None:
+        self.sqlite.close()
+
+    @invariant()
+    def balances_are_equal(self) -> None:
+        limits = list(self.seen.values())
+        assert self.memory.balances(limits) == self.sqlite.balances(limits)
+        assert all(spent >= 0 and held >= 0 for spent, held in self.memory.balances(limits))
+        assert self.memory.undelivered() == self.sqlite.undelivered()
+
+    @rule()
+    def compare_reads(self) -> None:
+        found = [[facts(one) for one in ledger.entries({})] for ledger in self.stores]
+        assert found[0] == found[1]
+        assert max(Counter(line["call_id"] for line in found[0]).values(), default=1) == 1
+        by = ["user", "status", "day"]
+        assert self.memory.sums(by, {"user": "alice"}) == self.sqlite.sums(by, {"user": "alice"})
+        parcels = [[(one.key, one.payload) for one in ledger.claim(0, lease_ns=0, most=999)] for ledger in self.stores]
+        assert sorted(parcels[0], key=str) == sorted(parcels[1], key=str)
+
+
+Stores.TestCase.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestStores = Stores.TestCase
+TestStores.__name__ = "TestStores"
