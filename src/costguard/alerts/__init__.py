@@ -1,0 +1,1 @@
+"""Crossings told to people: delivered off the request, once."""

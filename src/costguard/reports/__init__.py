@@ -1,0 +1,1 @@
+"""Who spent what, on which feature and route."""
