@@ -9,14 +9,22 @@ from typing import Any
 from costguard.tags import NO_TAGS, Frame, Tags, current_frame
 
 
+_prefix: tuple[int, str] = (0, "")
+
+
 def new_call_id(at_ns: int) -> str:
     """A UUIDv7 (RFC 9562, section 5.7) of a wall-clock time in nanoseconds.
 
     `random` is reseeded in a forked child, so prefork workers cannot make the same ids.
     """
-    number = (at_ns // 1_000_000) << 80 | 0x7 << 76 | getrandbits(12) << 64 | 0x2 << 62 | getrandbits(62)
-    digits = f"{number:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    global _prefix  # noqa: PLW0603 - the text of the current millisecond, replaced as a whole: half the cost of an id
+    milliseconds = at_ns // 1_000_000
+    known, prefix = _prefix
+    if known != milliseconds:
+        digits = f"{milliseconds:012x}"
+        prefix = f"{digits[:8]}-{digits[8:]}"
+        _prefix = (milliseconds, prefix)
+    return "%s-7%03x-%04x-%012x" % (prefix, getrandbits(12), 0x8000 | getrandbits(14), getrandbits(48))  # noqa: UP031 - a third faster
 
 
 class Call:
@@ -32,11 +40,11 @@ class Call:
                          belongs to whoever reads or drops the stream
     started_ns:          wall clock, nanoseconds since 1970
     attempts:            HTTP requests made for it, SDK retries included
-    expected_output_tokens, sizing, hold: set by whoever reserves
+    sizing, hold:        set by whoever reserves
     """
 
     __slots__ = (
-        "attempts", "expected_output_tokens", "frame", "hold", "id", "input_tokens", "max_output_tokens",
+        "attempts", "frame", "hold", "id", "input_tokens", "max_output_tokens",
         "model", "operation", "produces_output", "provider", "sizing", "started_ns", "streamed", "tags",
     )  # fmt: skip
 
@@ -65,6 +73,5 @@ class Call:
         self.frame = frame
         self.tags = tags if tags is not None else NO_TAGS if frame is None else frame.current()
         self.attempts = 0
-        self.expected_output_tokens = 0
         self.sizing: Any = None
         self.hold: Any = None

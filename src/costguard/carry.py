@@ -131,7 +131,9 @@ def open_sealed(text: str, secret: str | bytes, *, max_age: float | None = None)
             f"sealed tags are of version {version[:8]!r}, and this costguard reads {_VERSION!r}; "
             f"use one version on both sides of the queue"
         )
-    if not hmac.compare_digest(_encode(_sign(f"{version}.{payload}", secret)).encode(), signature.encode()):
+    if not hmac.compare_digest(
+        _encode(_sign(f"{version}.{payload}", secret)).encode(), signature.encode("utf-8", "surrogatepass")
+    ):
         raise ConfigError(
             f"the signature of the sealed tags {_shown(text)} is wrong; "
             f"seal and open with the same secret, and pass the string on unchanged"

@@ -9,7 +9,7 @@ learned:  a high quantile of what recent calls of the same feature and model rea
 from __future__ import annotations
 
 import re
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from math import ceil
@@ -56,44 +56,66 @@ def max_output_tokens(model: str, rates: Rates) -> int:
 class Sizing:
     """How the hold of one call was sized; nano-dollars.
 
-    amount:  what to hold
-    floor:   what to hold at the least, if `amount` cannot be had and nothing better is learned
-    bound:   the strict bound
-    input:   the part of the bound that is input
-    cold:    nothing was learned yet of this feature and model
+    amount:   what to hold
+    bound:    the strict bound: what to hold at the least, if `amount` cannot be had and nothing is learned
+    input:    the part of the bound that is input
+    ceiling:  output tokens that the bound covers
+    cold:     nothing was learned yet of this feature and model
     """
 
-    __slots__ = ("amount", "bound", "cold", "floor", "input")
+    __slots__ = ("amount", "bound", "ceiling", "cold", "input", "learned")
 
-    def __init__(self, amount: int, floor: int, bound: int, input: int, cold: bool) -> None:
+    def __init__(
+        self, amount: int, bound: int, input: int, ceiling: int, *, cold: bool = False, learned: _Learned | None = None
+    ) -> None:
         self.amount = amount
-        self.floor = floor
         self.bound = bound
         self.input = input
+        self.ceiling = ceiling
         self.cold = cold
+        self.learned = learned
+
+    @property
+    def expected_output_tokens(self) -> int:
+        """The output that `amount` pays for: what an answer is taken to be that nobody reported."""
+        if self.bound <= self.input or self.amount >= self.bound:
+            return self.ceiling
+        return -(-self.ceiling * max(0, self.amount - self.input) // (self.bound - self.input))
 
 
 class _Learned:
-    __slots__ = ("bound_broken", "kept", "ordered")
+    """What recent calls of one feature and model cost beyond their input; nano-dollars."""
+
+    __slots__ = ("bound_broken", "extra", "kept", "ordered")
 
     def __init__(self) -> None:
         self.kept: deque[int] = deque()
         self.ordered: list[int] = []
         self.bound_broken = 0
+        self.extra = 0
 
     def add(self, extra: int, *, broke_bound: bool) -> None:
-        if len(self.kept) == WINDOW:
-            self.ordered.remove(self.kept.popleft())
-        self.kept.append(extra)
-        insort(self.ordered, extra)
         # A bound that did not hold is not used as a ceiling until a window of calls has kept to theirs.
-        self.bound_broken = WINDOW if broke_bound else max(0, self.bound_broken - 1)
+        if broke_bound:
+            self.bound_broken = WINDOW
+        elif self.bound_broken:
+            self.bound_broken -= 1
+        ordered = self.ordered
+        self.kept.append(extra)
+        if len(self.kept) > WINDOW:
+            oldest = self.kept.popleft()
+            if oldest == extra:
+                return
+            del ordered[bisect_left(ordered, oldest)]
+        insort(ordered, extra)
+        # The high quantile, widened while the sample is small: twice the first, 1.1 times of ten.
+        count = len(ordered)
+        value = ordered[ceil(QUANTILE * count) - 1]
+        self.extra = value + abs(value) // count
 
-    def quantile(self) -> int:
-        """The high quantile, widened while the sample is small: twice the first, 1.1 times of ten."""
-        count = len(self.ordered)
-        value = self.ordered[ceil(QUANTILE * count) - 1]
-        return value + abs(value) // count
+
+def _kind(call: Call) -> tuple[str, str, str]:
+    return (call.tags.value("feature"), call.provider, call.model)
 
 
 class HoldSizer:
@@ -106,53 +128,52 @@ class HoldSizer:
 
     def is_strict(self, limits: tuple[Limit, ...]) -> bool:
         """One strict budget among those of a call makes its hold strict: the hold is one amount for all."""
+        strict = self.mode == "strict"
         for limit in limits:
-            if (limit.budget.holds or self.mode) == "strict":
+            holds = limit.budget.holds
+            if holds == "strict" or (holds is None and strict):
                 return True
         return False
 
     def knows(self, call: Call) -> bool:
-        return (call.tags.value("feature"), call.provider, call.model) in self._learned
+        return _kind(call) in self._learned
 
     def size(self, call: Call, rates: Rates, limits: tuple[Limit, ...]) -> Sizing:
+        """Size the hold of a call at these rates, on these limits."""
+        tokens = call.input_tokens
         ceiling = call.max_output_tokens
         if not call.produces_output:
             ceiling = 0
         elif ceiling is None:
             ceiling = max_output_tokens(call.model, rates)
-        call.expected_output_tokens = ceiling
-        bound = rates.bound(call.input_tokens, ceiling)
-        cost_of_input = rates.bound(call.input_tokens, 0)
+        bound = rates.bound(tokens, ceiling)
+        cost_of_input = rates.bound(tokens, 0)
         if self.is_strict(limits):
-            return Sizing(bound, bound, bound, cost_of_input, False)
-        learned = self._learned.get((call.tags.value("feature"), call.provider, call.model))
+            return Sizing(bound, bound, cost_of_input, ceiling)
+        learned = self._learned.get(_kind(call))
         if learned is None:
             prior = min(PRIOR_NANOS, min((limit.nanos for limit in limits), default=0) // 10)
-            return Sizing(max(bound, prior), bound, bound, cost_of_input, True)
-        amount = max(1, cost_of_input + learned.quantile())
-        if not learned.bound_broken:
-            amount = min(amount, max(1, bound))
-        if bound > cost_of_input:
-            share = max(0, amount - cost_of_input) / (bound - cost_of_input)
-            call.expected_output_tokens = min(ceiling, ceil(ceiling * share))
-        return Sizing(amount, amount, bound, cost_of_input, False)
+            return Sizing(max(bound, prior), bound, cost_of_input, ceiling, cold=True)
+        amount = max(1, cost_of_input + learned.extra)
+        if amount > bound and not learned.bound_broken:
+            amount = bound
+        return Sizing(amount, bound, cost_of_input, ceiling, learned=learned)
 
     def learn(self, call: Call, nanos: int) -> None:
         """What a call that this sizer sized really cost, nano-dollars."""
-        sizing = call.sizing
-        if sizing is None:
+        sizing: Sizing | None = call.sizing
+        if sizing is None or self.mode == "strict":
             return
-        key = (call.tags.value("feature"), call.provider, call.model)
         with self._lock:
-            self._for(key).add(nanos - sizing.input, broke_bound=nanos > sizing.bound)
+            learned = sizing.learned or self._for(_kind(call))
+            learned.add(nanos - sizing.input, broke_bound=nanos > sizing.bound)
 
     def seed(self, call: Call, extras: Iterable[int]) -> None:
         """Costs beyond their input of earlier calls of this feature and model, oldest first."""
-        key = (call.tags.value("feature"), call.provider, call.model)
         with self._lock:
-            if key not in self._learned:
+            if _kind(call) not in self._learned:
                 for extra in extras:
-                    self._for(key).add(extra, broke_bound=False)
+                    self._for(_kind(call)).add(extra, broke_bound=False)
 
     def _for(self, key: tuple[str, str, str]) -> _Learned:
         learned = self._learned.get(key)
