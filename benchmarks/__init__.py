@@ -1,0 +1,1 @@
+"""What costguard costs: `python -m benchmarks` prints it, docs/benchmarks.md says what is measured."""

@@ -1,0 +1,1 @@
+"""Tags in, refusal out: middleware for ASGI and WSGI, conveniences for frameworks."""

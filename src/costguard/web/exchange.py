@@ -1,0 +1,216 @@
+"""What every framework file shares: tags in, as plain values; a refusal out, as a plain response.
+
+The web room knows neither the guard nor the providers. Going down it gives them the context frame
+(`costguard.tags.Frame`); coming up it receives exceptions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from costguard.errors import ConfigError, CostGuardError, StandingLike
+from costguard.money import from_nanos
+from costguard.tags import Frame, Tags
+from costguard.web.refusal import Response, amount, find_refusal, refusal
+
+log = logging.getLogger("costguard.web")
+
+Value = str | Callable[[Any], Any] | None
+"""A tag's value, or a callable of the request that gives it (or None: unattributed)."""
+
+TagsOption = Mapping[str, Value] | Callable[[Any], Any] | None
+
+
+class Door(Protocol):
+    """What a middleware asks of a guard."""
+
+    def check(self, tags: Tags | None = None) -> None:
+        """Raise BudgetExceeded if a budget that applies to these tags has nothing left."""
+
+    def standings(self, **tags: str) -> Sequence[StandingLike]:
+        """The budgets that apply to these tags, and where they stand."""
+        ...
+
+
+class Exchange:
+    """The options of one middleware, checked once, and the decisions that need no framework.
+
+    user, feature, environment: a value, or a callable of the request. What a callable raises becomes
+        a ConfigError that names the tag: losing attribution silently is worse than an error the
+        developer sees. An anonymous visitor is the callable's business: return None.
+    tags:     further tags, name to value or callable; or one callable of the request that returns a mapping
+    headers:  tag name to request header, for tags that nothing else gave. It trusts the caller: anybody
+              who can send the header chooses who pays. Only for callers that you authenticate
+              yourself, such as a gateway that strips the header from outside requests.
+    cost_headers: tell the cost of the request, the remainder and the reset in the response
+    amounts:  False keeps amounts of money out of refusals and of the remaining-header
+    check:    ask the guard before the app runs; the route is not known yet, so budgets that count
+              by route are better asked by the route's own decorator
+    """
+
+    def __init__(
+        self,
+        guard: Door | None,
+        *,
+        user: Value = None,
+        feature: Value = None,
+        environment: Value = None,
+        tags: TagsOption = None,
+        headers: Mapping[str, str] | None = None,
+        cost_headers: bool = False,
+        amounts: bool = True,
+        check: bool = False,
+    ) -> None:
+        given: dict[str, Value] = {
+            name: value
+            for name, value in (("user", user), ("feature", feature), ("environment", environment))
+            if value is not None
+        }
+        asks: list[tuple[str, Callable[[Any], Any]]] = []
+        if callable(tags):
+            asks.append(("", tags))
+        elif isinstance(tags, Mapping):
+            for name, value in tags.items():
+                if name in given:
+                    raise ConfigError(f"tag {name!r} is given twice, as {name}= and in tags=; keep one")
+                given[name] = value
+        elif tags is not None:
+            raise ConfigError(
+                f"tags={tags!r} is a {type(tags).__name__}; give a mapping of tag names to values or callables, "
+                f"or one callable of the request that returns a mapping"
+            )
+        if check and guard is None:
+            raise ConfigError("check=True needs a guard to ask: give guard=")
+        self.guard = guard
+        self.fixed = Tags({name: value for name, value in given.items() if not callable(value)})
+        # The callable for all tags comes first, so that a callable for one tag is the more specific and wins.
+        self.asks = (*asks, *((name, value) for name, value in given.items() if callable(value)))
+        self.headers = tuple(_headers(headers).items())
+        self.cost_headers = cost_headers
+        self.amounts = amounts
+        self.check = check
+        self.asks_request = bool(self.asks or self.headers)
+
+    def failed(self, name: str, ask: Callable[[Any], Any], cause: BaseException) -> ConfigError:
+        """What to raise, from `cause`, when the app's callable for a tag failed."""
+        what = f"tag {name!r}" if name else "tags"
+        called = getattr(ask, "__qualname__", None) or repr(ask)
+        return ConfigError(
+            f"the callable {called} for {what} raised {type(cause).__name__}: {cause}; "
+            f"let it return None for a request that has no {name or 'tags'}"
+        )
+
+    def tags_of(self, answers: Iterable[tuple[str, Any]], header: Callable[[str], str | None] | None = None) -> Tags:
+        """The tags of a request: what the callables answered, then the headers for what is still missing."""
+        values: dict[str, object] = {}
+        for name, answer in answers:
+            if name:
+                values[name] = answer
+            elif isinstance(answer, Mapping):
+                values.update(answer)
+            elif answer is not None:
+                raise ConfigError(
+                    f"the callable for tags returned {answer!r}, a {type(answer).__name__}; return a mapping of "
+                    f"tag names to values, or None"
+                )
+        if header is not None:
+            for name, field in self.headers:
+                if values.get(name) is None and name not in self.fixed:
+                    values[name] = header(field)
+        return self.fixed.with_(values)
+
+    def ask(self, request: object, header: Callable[[str], str | None]) -> Tags:
+        """`tags_of` for frameworks that cannot wait."""
+        answers = []
+        for name, ask in self.asks:
+            try:
+                answer = ask(request)
+            except CostGuardError:
+                raise
+            except Exception as cause:
+                raise self.failed(name, ask, cause) from cause
+            if may_be_awaited(answer):
+                if hasattr(answer, "close"):
+                    answer.close()
+                raise ConfigError(
+                    f"the callable for {f'tag {name!r}' if name else 'tags'} is async, and a WSGI app cannot wait "
+                    f"for it; give a plain function"
+                )
+            answers.append((name, answer))
+        return self.tags_of(answers, header)
+
+    async def ask_async(self, request: object, header: Callable[[str], str | None] | None) -> Tags:
+        """`tags_of` for frameworks that can."""
+        answers = []
+        for name, ask in self.asks:
+            try:
+                answer = ask(request)
+                if may_be_awaited(answer):
+                    answer = await answer
+            except CostGuardError:
+                raise
+            except Exception as cause:
+                raise self.failed(name, ask, cause) from cause
+            answers.append((name, answer))
+        return self.tags_of(answers, header)
+
+    def knock(self, frame: Frame) -> None:
+        """Ask at the door whether anything is left for these tags; raises BudgetExceeded."""
+        if self.check and self.guard is not None:
+            self.guard.check(frame.current())
+
+    def answer(self, error: BaseException) -> Response | None:
+        """The response to a refusal, if `error` is one or was made of one; None for any other error."""
+        found = find_refusal(error)
+        if found is None:
+            return None
+        if found is not error:
+            # The error that carried it is not answered itself, so it must leave a trace somewhere.
+            log.info("answered %s, found in %s", type(found).__name__, type(error).__name__, exc_info=error)
+        return refusal(found, amounts=self.amounts)
+
+    def cost_fields(self, frame: Frame) -> list[tuple[str, str]]:
+        """X-CostGuard-Cost (USD of all calls of this request so far), -Remaining (USD) and -Reset (seconds).
+
+        The last two are of the tightest budget. Headers leave before the body, so for a stream the
+        cost is that of the calls which ended before its first byte.
+        """
+        fields = [("X-CostGuard-Cost", amount(from_nanos(frame.cost)))]
+        if frame.unpriced:
+            # Unknown is not zero: the cost beside it does not hold these calls.
+            fields.append(("X-CostGuard-Unpriced", str(frame.unpriced)))
+        if self.guard is None:
+            return fields
+        try:
+            standings = self.guard.standings(**frame.current())
+        except CostGuardError as error:
+            log.warning("no remaining-header in this response: %s", error)
+            return fields
+        tightest = min(standings, key=lambda standing: standing.remaining, default=None)
+        if tightest is not None:
+            if self.amounts:
+                fields.append(("X-CostGuard-Remaining", amount(tightest.remaining)))
+            if tightest.resets_at is not None:
+                left = (tightest.resets_at - datetime.now(UTC)).total_seconds()
+                fields.append(("X-CostGuard-Reset", str(max(0, int(left) + 1))))
+        return fields
+
+
+def may_be_awaited(answer: object) -> bool:
+    """`inspect.isawaitable` without its price on every request."""
+    return type(answer) is not str and hasattr(answer, "__await__")
+
+
+def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    if headers is None:
+        return {}
+    if not isinstance(headers, Mapping):
+        raise ConfigError(f'headers={headers!r} must map tag names to request headers, like {{"user": "x-user-id"}}')
+    Tags(dict.fromkeys(headers, "x"))
+    for name, field in headers.items():
+        if not isinstance(field, str) or not field.isascii() or not field.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(f'header {field!r} for tag {name!r} is not a header name; write it like "x-user-id"')
+    return {name: field.lower() for name, field in headers.items()}
