@@ -23,6 +23,8 @@ STANDARD_TAGS = ("user", "feature", "environment", "route", "session")
 MAX_VALUE = 200
 """Characters of a tag's value; a longer one is cut, as values may come from a client."""
 
+_STANDARD = frozenset(STANDARD_TAGS)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -37,8 +39,10 @@ class Tags(Mapping[str, str]):
     __slots__ = ("_hash", "_items", "_values")
 
     def __init__(self, given: Mapping[str, object] | None = None, /, **more: object) -> None:
+        if more:
+            given = {**given, **more} if given else more
         values = {}
-        for name, value in {**(given or {}), **more}.items():
+        for name, value in given.items() if given else ():
             text = _clean(name, value)
             if text is not None:
                 values[name] = text
@@ -99,14 +103,15 @@ class Tags(Mapping[str, str]):
 
 
 def _clean(name: str, value: object) -> str | None:
-    if not isinstance(name, str) or not name.isidentifier():
+    if name not in _STANDARD and (not isinstance(name, str) or not name.isidentifier()):
         raise ConfigError(f"tag name {name!r} is not a name; use letters, digits and _, for example user or team_id")
     if value is None:
         return None
     text = value if isinstance(value, str) else str(value)
-    # A NUL cannot be stored by PostgreSQL; surrogates cannot be encoded by any store.
-    text = text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8").strip()
-    return text[:MAX_VALUE] or None
+    if not (text.isascii() and text.isprintable()):
+        # A NUL cannot be stored by PostgreSQL; surrogates cannot be encoded by any store.
+        text = text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    return text.strip()[:MAX_VALUE] or None
 
 
 NO_TAGS = Tags()

@@ -1,8 +1,8 @@
 """The schema, brought up to date when a ledger opens.
 
-By hand, or from an Alembic of your own, instead: give its `env.py` a connection in a transaction and call
-`costguard.ledger.migrate.upgrade(connection)`, or list the directory `costguard/ledger/migrations/versions`
-in `version_locations`. costguard's revisions are counted in the table `costguard_version`, apart from yours.
+An app that wants to decide when calls `costguard.ledger.migrate.upgrade(connection)` itself, with a connection
+that is in a transaction, for example at the end of `run_migrations_online()` in the `env.py` of its own Alembic.
+costguard's revisions are counted in the table `costguard_version`, apart from the app's.
 """
 
 from __future__ import annotations

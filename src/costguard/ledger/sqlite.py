@@ -1,6 +1,6 @@
 """SQLite as a ledger's database: one kept connection in each process, short transactions, WAL.
 
-Facts this rests on (SQLite 3.40 to 3.50): with two writers the default busy handler can starve one of
+With two writers the default busy handler can starve one of
 them altogether, so the timeout is 0 and waiting is ours, in short random naps. A connection must not
 cross a fork, not even to be closed: the child would believe in file locks that only its parent has.
 """
@@ -35,7 +35,7 @@ NAP = 0.001
 """Seconds of the longest first nap; a transaction of ours takes a fiftieth of it."""
 
 # Fewer, larger checkpoints: each one syncs the disk in the middle of somebody's call.
-# Small pages: a transaction of ours writes seven of them whole.
+# Small pages: a settlement changes six and writes each of them whole.
 _SETTINGS = "PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY"
 _PAGE_SIZE = 2048
 

@@ -1,8 +1,9 @@
 """The tables of a SQL ledger, as SQLModel classes with a MetaData of their own.
 
-An app's `SQLModel.metadata.create_all()` does not make them, and its Alembic does not drop them.
-To run costguard's migrations from an Alembic of your own, see `costguard.ledger.migrate`; to let
-your autogenerate know the tables: ``target_metadata = [SQLModel.metadata, costguard.ledger.tables.metadata]``.
+An app's `SQLModel.metadata.create_all()` does not make them. Where they share a database with an app,
+its Alembic has to be told of them, or its autogenerate proposes to drop them:
+``target_metadata = [SQLModel.metadata, costguard.ledger.tables.metadata]``.
+To migrate from there too, see `costguard.ledger.migrate`.
 
 Amounts are integer nano-dollars (10**-9 USD), times integer microseconds since 1970 (UTC). What
 repeats from call to call (tags, models, price texts) is stored once and referred to by number.
@@ -81,8 +82,8 @@ class Record(Base, table=True):
 
     __tablename__ = "costguard_entries"
     __table_args__ = (
-        # The row is found by a short number, which is what the indexes repeat: 127 bytes a row in all.
-        # With the 16 bytes of the call id as the primary key of a WITHOUT ROWID table it is 140.
+        # The row is found by a short number, as that is what each index repeats: with the sixteen bytes
+        # of the call id as the primary key, every index of SQLite would carry those.
         UniqueConstraint("call_id", name="costguard_entries_call_id"),
         Index("costguard_entries_at", "at"),
         Index("costguard_entries_tags_id", "tags_id"),
