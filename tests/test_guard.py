@@ -409,3 +409,24 @@ def test_a_budget_value_carries_its_own_holds_and_alerts() -> None:
         made = call()
         guard.reserve(made)
         assert made.hold.amount == 100_000_000
+
+
+def test_a_small_sample_does_not_refuse_payers_who_have_spent_nothing() -> None:
+    # One call of ten cents was seen; twice that is more than anybody's limit.
+    with Guard("memory://", budgets=["$0.15/day per user"], wait=0) as guard:
+        for user in ("alice", "bob", "carol"):
+            with tagged(user=user, feature="chat"):
+                made = Call("openai", "gpt-4o")
+                guard.reserve(made)
+                guard.settle(made, Outcome("ok", TEN_CENTS))
+        assert [standing.spent for standing in guard.standings(user="carol")] == [Decimal("0.1")]
+
+
+def test_money_that_is_only_held_is_not_called_spent() -> None:
+    with Guard("memory://", budgets=["$0.25/day"], wait=0) as guard:
+        pay(guard)
+        running = call(max_output_tokens=None)
+        guard.reserve(running)
+        with pytest.raises(BudgetExceeded) as error:
+            guard.reserve(call(max_output_tokens=None))
+        assert error.value.busy

@@ -155,14 +155,15 @@ class Admission:
             sizing = call.sizing
             left = refusal.limit.nanos - refusal.spent
             unbounded = sizing.cold and call.produces_output and call.max_output_tokens is None
-            needed = 1 if unbounded else sizing.bound
+            needed = max(1, sizing.input) if unbounded else sizing.floor
             if left < needed:
                 raise self._exceeded(refusal, sizing.amount, time.time_ns())
             late = time.monotonic() >= deadline
             # Nothing is known of this kind of call. The first one has the limit to itself if its bound
             # would never fit, and need not leave room for a prior once it has waited or is by itself.
-            if sizing.cold and (late or not refusal.held):
-                hold.amount = sizing.bound
+            # The same for the room that a small sample leaves for what was not seen yet.
+            if (sizing.cold or sizing.floor < sizing.amount) and (late or not refusal.held):
+                hold.amount = sizing.floor
                 refusal = self._ledger.reserve(hold, time.time_ns(), alone=unbounded)
                 if refusal is None:
                     return

@@ -57,13 +57,15 @@ class Sizing:
     """How the hold of one call was sized; nano-dollars.
 
     amount:   what to hold
-    bound:    the strict bound: what to hold at the least, if `amount` cannot be had and nothing is learned
+    bound:    the strict bound
     input:    the part of the bound that is input
     ceiling:  output tokens that the bound covers
     cold:     nothing was learned yet of this feature and model
+    floor:    what to hold at the least, if `amount` cannot be had: the bound, or what was learned without the
+              room for what was not seen yet
     """
 
-    __slots__ = ("amount", "bound", "ceiling", "cold", "input", "learned")
+    __slots__ = ("amount", "bound", "ceiling", "cold", "floor", "input", "learned")
 
     def __init__(
         self, amount: int, bound: int, input: int, ceiling: int, *, cold: bool = False, learned: _Learned | None = None
@@ -74,6 +76,7 @@ class Sizing:
         self.ceiling = ceiling
         self.cold = cold
         self.learned = learned
+        self.floor = bound if learned is None else min(amount, max(1, input + learned.seen))
 
     @property
     def expected_output_tokens(self) -> int:
@@ -86,13 +89,14 @@ class Sizing:
 class _Learned:
     """What recent calls of one feature and model cost beyond their input; nano-dollars."""
 
-    __slots__ = ("bound_broken", "extra", "kept", "ordered")
+    __slots__ = ("bound_broken", "extra", "kept", "ordered", "seen")
 
     def __init__(self) -> None:
         self.kept: deque[int] = deque()
         self.ordered: list[int] = []
         self.bound_broken = 0
         self.extra = 0
+        self.seen = 0
 
     def add(self, extra: int, *, broke_bound: bool) -> None:
         # A bound that did not hold is not used as a ceiling until a window of calls has kept to theirs.
@@ -110,7 +114,7 @@ class _Learned:
         insort(ordered, extra)
         # The high quantile, widened while the sample is small: twice the first, 1.1 times of ten.
         count = len(ordered)
-        value = ordered[ceil(QUANTILE * count) - 1]
+        self.seen = value = ordered[ceil(QUANTILE * count) - 1]
         self.extra = value + abs(value) // count
 
 
