@@ -1,0 +1,1 @@
+"""A FastAPI app that calls OpenAI and Anthropic, with costguard."""

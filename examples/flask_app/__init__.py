@@ -1,0 +1,1 @@
+"""A Flask app that calls OpenAI and Anthropic, with costguard."""
