@@ -264,9 +264,9 @@ def test_a_model_without_a_price_is_recorded_and_never_free(guard: Guard) -> Non
 
 @pytest.mark.parametrize("settings", [{"on_unpriced": "refuse"}, {"holds": "strict"}])
 def test_a_model_without_a_price_is_refused_where_the_policy_or_a_strict_budget_says_so(settings: Any) -> None:
-    with Guard("memory://", budgets=["$1/day"], **settings) as guard:
-        with pytest.raises(UnpricedModel, match=r"'gpt-4oo'.*prices=\{\"openai/gpt-4oo\".*near names: .*gpt-4o"):
-            guard.reserve(Call("openai", "gpt-4oo"))
+    says = r"'gpt-4oo'.*prices=\{\"openai/gpt-4oo\".*near names: .*gpt-4o"
+    with Guard("memory://", budgets=["$1/day"], **settings) as guard, pytest.raises(UnpricedModel, match=says):
+        guard.reserve(Call("openai", "gpt-4oo"))
 
 
 def test_a_model_without_a_price_can_be_taken_for_the_dearest_of_its_provider() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from costguard.tags import NO_TAGS, Frame, Tags, current_frame
 
-
 _prefix: tuple[int, str] = (0, "")
 
 

@@ -184,7 +184,7 @@ class Guard:
         ... @guard.budget("$0.50/day", per="user")
         ... async def summarize(text: str): ...
         """
-        return budget_route(self._budgets, self._admission.check, limit, per, where or {}, holds)
+        return budget_route(self._budgets, self._admission.check, limit, per=per, where=where or {}, holds=holds)
 
     def feature(self, name: str) -> Callable[[F], F]:
         """Route decorator: the calls of this route, its stream and background tasks carry feature=`name`."""

@@ -21,6 +21,7 @@ def budget_route(
     budgets: BudgetSet,
     check: Callable[[Tags], None],
     limit: str,
+    *,
     per: str | Sequence[str],
     where: Mapping[str, str],
     holds: Holds | None,

@@ -8,6 +8,7 @@ because the dependency runs in a thread with a copied context; the copy still po
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
@@ -182,10 +183,8 @@ def open_frame(frame: Frame) -> Token[Frame | None]:
 def close_frame(token: Token[Frame | None]) -> None:
     """Go back to the frame before. Harmless in another context, where long streams are closed:
     there the variable was never set, so there is nothing to restore."""
-    try:
+    with suppress(ValueError):
         _frame.reset(token)
-    except ValueError:
-        pass
 
 
 def current_tags() -> Tags:
