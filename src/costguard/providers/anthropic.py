@@ -1,0 +1,24 @@
+"""The row of the `anthropic` package, for its own API, Bedrock and Vertex."""
+
+from __future__ import annotations
+
+from costguard.providers.rows import Provider, Route
+from costguard.providers.usage import openai_answer
+from costguard.providers.usage_anthropic import anthropic_answer
+
+ANTHROPIC = Provider(
+    "anthropic",
+    package="anthropic",
+    routes=(
+        Route("v1/messages", "chat", anthropic_answer, max_output=("max_tokens",),
+              deltas=("text", "partial_json", "thinking"), merge=True),
+        Route("v1/complete", "completions", openai_answer, max_output=("max_tokens_to_sample",),
+              deltas=("completion",)),
+    ),
+    free=("/count_tokens", "/batches"),
+    hosts={"api.anthropic.com": "anthropic"},
+    classes={
+        "AnthropicBedrock": "bedrock", "AsyncAnthropicBedrock": "bedrock",
+        "AnthropicVertex": "vertex", "AsyncAnthropicVertex": "vertex",
+    },
+)  # fmt: skip

@@ -1,0 +1,278 @@
+"""One call on its way through an SDK: what is decided before it, and how its end becomes an `Outcome`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+
+from costguard.call import Call
+from costguard.events import Outcome, Status
+from costguard.pricing.usage import Usage
+from costguard.providers import ordered
+from costguard.providers.body import ended_by, tap
+from costguard.providers.estimate import input_tokens, likely, output_tokens, text_of
+from costguard.providers.meter import End, Meter
+from costguard.providers.options import ask_for_usage, body_of, ceiling
+from costguard.providers.policy import Policy
+from costguard.providers.rows import Provider, Route
+from costguard.providers.site import site_of
+from costguard.providers.usage import Answer
+
+log = logging.getLogger("costguard.providers")
+
+MARK = "_costguard"
+"""Key in `options.__dict__`; pydantic's copies keep it, so that nested wrappers and retries share one call."""
+
+UNKNOWN_MODEL = "unknown"
+_NEVER_SENT = frozenset((
+    "ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError", "LocalProtocolError",
+    "InvalidURL",
+))  # fmt: skip
+
+
+class Flight:
+    """The call between `begin` and its outcome, which is told to the policy exactly once."""
+
+    __slots__ = ("_body", "_client", "_hide", "_options", "_route", "call", "marked", "policy")
+
+    def __init__(
+        self, policy: Policy, route: Route, call: Call, *, client: Any, options: Any, body: dict[str, Any], hide: bool
+    ) -> None:
+        self.policy = policy
+        self.call = call
+        self.marked = False
+        self._route = route
+        self._client = client
+        self._options = options
+        self._body = body
+        self._hide = hide
+
+    def __deepcopy__(self, _memo: object) -> Flight:
+        # Bedrock's client copies its options deeply, the mark with them.
+        return self
+
+    def mark(self) -> None:
+        self._options.__dict__[MARK] = self
+        self.marked = True
+
+    def unmark(self) -> None:
+        self.marked = False
+        self._options.__dict__.pop(MARK, None)
+        self._options = None
+
+    # --- ends ---
+
+    def failed(self, error: BaseException) -> None:
+        """The request function raised: it was refused, cut, cancelled, or its answer could not be read."""
+        try:
+            outcome = self._outcome_of(error)
+        except Exception:
+            log.exception("costguard could not read how a call to %s failed", self.call.model)
+            outcome = Outcome("error", None, estimated=True)
+        self._settle(outcome)
+
+    def arrived(self, result: Any, *, is_async: bool) -> None:
+        """The request function returned: read the answer, or hang the tap on a body that is still to come."""
+        client, self._client = self._client, None
+        try:
+            if self.call.attempts == 0 and client.__dict__.get("_middleware"):
+                # Anthropic's middleware may answer by itself; then nothing was sent and nothing is owed.
+                self._settle(Outcome("ok", None, billable=False))
+                return
+            if hasattr(result, "__pydantic_fields_set__") or type(result) is dict:
+                self._settle(self._answered(self._route.read(result), result))
+                return
+            response = None if type(result) is str else _response_in(result)
+            if type(result) is str and result.lstrip().startswith(("data:", "event:")):
+                # A stream that the caller did not ask for: the SDK hands on its text.
+                meter = Meter(self._route, "text/event-stream", "", self.ended, hide=False)
+                meter.feed(result.encode())
+                meter.rest()
+                meter.end("ok")
+            elif response is None:
+                self._settle(self._answered(Answer(), result))
+            elif response.is_closed:
+                parsed = _parsed(response)
+                self._settle(self._answered(self._route.read(parsed), parsed))
+            else:
+                tap(response, self._route, self.ended, hide=self._hide, is_async=is_async)
+        except Exception:
+            log.exception("costguard could not read the answer to a call to %s", self.call.model)
+            self._settle(Outcome("ok", None, estimated=True))
+
+    def ended(self, how: End, meter: Meter) -> None:
+        """The tap reports the end of the body."""
+        try:
+            outcome = self._outcome_of_body(how, meter)
+        except Exception:
+            log.exception("costguard could not read the stream of a call to %s", self.call.model)
+            outcome = Outcome("error" if how == "error" else "closed", None, estimated=True)
+        self._settle(outcome)
+
+    @property
+    def holds(self) -> bool:
+        """A poll asks for what was paid before: it is never refused."""
+        return not self._route.poll
+
+    def _settle(self, outcome: Outcome | None) -> None:
+        if outcome is None or self._route.poll:
+            return
+        outcome.ended_ns = time.time_ns()
+        call = self.call
+        if call.attempts == 0:
+            call.attempts = 1
+        try:
+            self.policy.settle(call, outcome)
+        except Exception:
+            log.exception("costguard could not settle call %s to %s", call.id, call.model)
+
+    # --- decisions ---
+
+    def _answered(self, answer: Answer, content: Any) -> Outcome | None:
+        if self._route.poll:
+            ordered.polled(self.policy, self.call, answer, content)
+            return None
+        if answer.pending and self._is_ordered() and answer.response_id:
+            ordered.remember(self.call, answer.response_id)
+            return self._outcome("pending", answer, None, estimated=True)
+        if answer.usage is not None:
+            return self._outcome("error" if answer.failed else "ok", answer, answer.usage)
+        if answer.failed:
+            return self._outcome("error", answer, None, billable=False)
+        return self._outcome("ok", answer, self._guess(content), estimated=True)
+
+    def _is_ordered(self) -> bool:
+        return self._route.ordered or self._body.get("background") is True
+
+    def _guess(self, content: Any) -> Usage:
+        if self._route.guess is not None:
+            return self._route.guess(self._body, content)
+        given = output_tokens(text_of(content)) if self._route.produces_output else 0
+        return Usage(input_tokens=likely(self.call.input_tokens), output_tokens=given)
+
+    def _outcome(
+        self, status: Status, answer: Answer, usage: Usage | None, *, estimated: bool = False, billable: bool = True
+    ) -> Outcome:
+        return Outcome(
+            status, usage, estimated=estimated, billable=billable, model=answer.model,
+            response_id=answer.response_id,
+            by_response=self._is_ordered() and answer.response_id is not None,
+            context=answer.context, extra=answer.extra,
+        )  # fmt: skip
+
+    def _outcome_of_body(self, how: End, meter: Meter) -> Outcome | None:
+        answer = meter.answer()
+        usage = answer.usage
+        if self._route.poll or (meter.parsed and how == "ok"):
+            return self._answered(answer, meter.found)
+        if usage is not None and (meter.whole or how == "ok"):
+            return self._outcome("error" if how == "error" or answer.failed else "ok", answer, usage)
+        if how in ("closed", "cancelled") and answer.response_id and self._is_ordered():
+            ordered.remember(self.call, answer.response_id)
+            return self._outcome("pending", answer, None, estimated=True)
+        written = meter.deltas.tokens()
+        if usage is None and not written and (meter.failed or answer.failed):
+            return self._outcome("error", answer, None, billable=False)
+        if not meter.told:
+            return self._outcome(how, answer, None, estimated=True)
+        if usage is not None:
+            # Anthropic tells the input at once and the output in the end.
+            missing = written - usage.output_tokens
+            if missing > 0:
+                usage.buckets["output"] = usage.buckets.get("output", 0) + missing
+            return self._outcome(how, answer, usage, estimated=True)
+        if not meter.deltas.count:
+            return self._outcome(how, answer, self._guess(meter.found), estimated=True)
+        usage = Usage(input_tokens=likely(self.call.input_tokens), output_tokens=written)
+        return self._outcome(how, answer, usage, estimated=True)
+
+    def _outcome_of(self, error: BaseException) -> Outcome | None:
+        if self._route.poll:
+            return None
+        status = getattr(error, "status_code", None)
+        if isinstance(status, int) and status >= 400:
+            return Outcome("error", None, billable=False)
+        how = ended_by(error)
+        if self.call.attempts == 0:
+            return Outcome(how, None, billable=False)
+        if any(type(cause).__name__ in _NEVER_SENT for cause in (error, error.__cause__, error.__context__)):
+            return Outcome(how, None, billable=False)
+        # A parser that raises (a truncated answer to `.parse()`) has the paid answer with it.
+        content = getattr(error, "completion", None)
+        if content is None:
+            response = getattr(error, "response", None)
+            if response is not None and getattr(response, "is_closed", False):
+                content = _parsed(response)
+        if content is not None:
+            answer = self._route.read(content)
+            if answer.usage is not None:
+                return self._outcome("error", answer, answer.usage)
+        return Outcome(how, None, estimated=True)
+
+
+def begin(row: Provider, policy: Policy, client: Any, options: Any, kwargs: dict[str, Any]) -> Flight | None:
+    """Read a request into a `Flight`; None if it costs nothing or a wrapper further out has it already."""
+    try:
+        known = options.__dict__.get(MARK)
+        if known is not None and known.marked:
+            return None
+        route = row.route(options.method, options.url)
+        if route is None:
+            return None
+    except Exception:
+        log.exception("costguard cannot read a request to %s and lets it pass unseen", row.name)
+        return None
+    try:
+        return _begin(row, route, policy, client, options=options, streamed=kwargs.get("stream") is True)
+    except Exception:
+        log.exception("costguard cannot read the body of a %s request", row.name)
+        call = Call(row.name, UNKNOWN_MODEL, route.operation)
+        return Flight(policy, route, call, client=client, options=options, body={}, hide=False)
+
+
+def _begin(row: Provider, route: Route, policy: Policy, client: Any, *, options: Any, streamed: bool) -> Flight:
+    body = body_of(options)
+    site = site_of(row, client)
+    model = body.get("model") or _deployment(options.url, client.base_url)
+    call = Call(
+        site.provider,
+        model if type(model) is str and model else UNKNOWN_MODEL,
+        route.operation,
+        input_tokens=0 if route.poll else input_tokens(body),
+        max_output_tokens=ceiling(route, body),
+        produces_output=route.produces_output and not route.poll,
+        streamed=streamed,
+    )
+    hide = streamed and route.inject and site.usage and ask_for_usage(options, body)
+    return Flight(policy, route, call, client=client, options=options, body=body, hide=hide)
+
+
+def _deployment(*urls: Any) -> str | None:
+    """Azure's name of a model in a path, for requests that name it nowhere else."""
+    for url in urls:
+        _, found, rest = str(url).partition("/deployments/")
+        if found:
+            return rest.split("/")[0]
+    return None
+
+
+def _response_in(result: Any) -> Any:
+    """The httpx response in what a request function returns: a stream, a raw response, a binary body."""
+    for name in ("http_response", "response"):
+        response = getattr(result, name, None)
+        if response is not None and hasattr(response, "is_closed"):
+            return response
+    return result if hasattr(result, "is_closed") and hasattr(result, "headers") else None
+
+
+def _parsed(response: Any) -> Any:
+    """The JSON of a response that has been read, its text if it is none, None if it is neither."""
+    kind = response.headers.get("content-type", "")
+    if "json" not in kind:
+        return response.text if kind.startswith("text/") else None
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return response.text

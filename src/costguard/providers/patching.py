@@ -1,0 +1,120 @@
+"""Replacing functions of an SDK: its whole class tree, at once or when it is imported, undoable in any order.
+
+Other instrumentations put their own `request` on the *subclass* (`OpenAI.request`); if they came first, a patch of
+the base class alone is never reached. What others put over ours stays when we go: ours then only passes on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
+from types import FunctionType, ModuleType
+from typing import Any
+
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_OWN = "_costguard_own"
+
+
+def is_ours(function: Any) -> bool:
+    """Whether a function is a wrapper made here; one that only copied its attributes (`functools.wraps`) is not."""
+    return isinstance(function, FunctionType) and function.__dict__.get(_OWN) is function
+
+
+def claim(function: Callable[..., Any]) -> Callable[..., Any]:
+    function.__dict__[_OWN] = function
+    return function
+
+
+class ClassPatch:
+    """One method of a class and of every subclass that has its own. `apply` again also takes in new subclasses."""
+
+    def __init__(self, base: type, name: str, wrap: Wrap) -> None:
+        self._base = base
+        self._name = name
+        self._wrap = wrap
+        self._put: list[tuple[type, Any, Any]] = []
+
+    def apply(self, *, base_only: bool = False) -> None:
+        """base_only: for a method whose overrides always call the base's"""
+        for cls in [self._base] if base_only else _tree(self._base):
+            present = vars(cls).get(self._name)
+            if present is None or is_ours(present):
+                continue
+            # getattr, not vars: a wrapt.FunctionWrapper taken from vars() cannot be called bare.
+            wrapper = claim(self._wrap(getattr(cls, self._name)))
+            setattr(cls, self._name, wrapper)
+            self._put.append((cls, present, wrapper))
+
+    def undo(self) -> None:
+        for cls, present, wrapper in reversed(self._put):
+            if vars(cls).get(self._name) is wrapper:
+                setattr(cls, self._name, present)
+        self._put.clear()
+
+
+def _tree(base: type) -> Iterator[type]:
+    seen = set()
+    waiting = [base]
+    while waiting:
+        cls = waiting.pop()
+        if cls not in seen:
+            seen.add(cls)
+            waiting.extend(cls.__subclasses__())
+            yield cls
+
+
+class ImportHook:
+    """Runs `then(name)` right after a module of `names` has been imported; a finder on `sys.meta_path`."""
+
+    def __init__(self, names: Sequence[str], then: Callable[[str], None]) -> None:
+        self._names = frozenset(names)
+        self._then = then
+        self._finding = False
+
+    def add(self) -> None:
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def remove(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in self._names or self._finding:
+            return None
+        self._finding = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._finding = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self._then)  # type: ignore[assignment]
+        return spec
+
+
+class _Loader:
+    """The module's own loader, with one thing done after it."""
+
+    def __init__(self, loader: Any, then: Callable[[str], None]) -> None:
+        self._loader = loader
+        self._then = then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Nothing of ours stays on the module.
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self._then(module.__name__)

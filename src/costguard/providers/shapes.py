@@ -1,0 +1,135 @@
+"""The wrappers around an SDK's one request function: thin, in a sync and an async kind, over plain decisions.
+
+A shape knows how a family of SDKs passes requests and answers. STAINLESS: `request(cast_to, options, ...)` of
+`<package>._base_client`, which openai and anthropic share with a dozen others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from costguard.errors import CostGuardError
+from costguard.providers.flight import MARK, Flight, begin
+from costguard.providers.policy import Policy
+from costguard.providers.rows import Provider
+
+log = logging.getLogger("costguard.providers")
+
+PolicyOf = Callable[[], Policy | None]
+"""Who answers now; None: nobody, and the call goes straight through."""
+
+RequestFunction = Callable[..., Any]
+
+
+def _options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[1] if len(args) > 1 else kwargs.get("options")
+
+
+def sync_request(original: RequestFunction, row: Provider, policy_of: PolicyOf) -> RequestFunction:
+    """Wrap an unbound `SyncAPIClient.request`."""
+
+    @wraps(original)
+    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        policy = policy_of()
+        flight = None if policy is None else begin(row, policy, self, _options(args, kwargs), kwargs)
+        if flight is None:
+            return original(self, *args, **kwargs)
+        try:
+            if flight.holds:
+                flight.policy.reserve(flight.call)
+        except CostGuardError:
+            raise
+        except Exception as fault:  # noqa: BLE001
+            _not_reserved(flight, fault)
+        flight.mark()
+        try:
+            result = original(self, *args, **kwargs)
+        except BaseException as error:
+            flight.failed(error)
+            raise
+        finally:
+            flight.unmark()
+        flight.arrived(result, is_async=False)
+        return result
+
+    return request
+
+
+def async_request(original: RequestFunction, row: Provider, policy_of: PolicyOf) -> RequestFunction:
+    """Wrap an unbound `AsyncAPIClient.request`."""
+
+    @wraps(original)
+    async def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        policy = policy_of()
+        flight = None if policy is None else begin(row, policy, self, _options(args, kwargs), kwargs)
+        if flight is None:
+            return await original(self, *args, **kwargs)
+        try:
+            if flight.holds:
+                await flight.policy.reserve_async(flight.call)
+        except CostGuardError:
+            raise
+        except Exception as fault:  # noqa: BLE001
+            _not_reserved(flight, fault)
+        flight.mark()
+        try:
+            result = await original(self, *args, **kwargs)
+        except BaseException as error:
+            flight.failed(error)
+            raise
+        finally:
+            flight.unmark()
+        flight.arrived(result, is_async=True)
+        return result
+
+    return request
+
+
+def _not_reserved(flight: Flight, fault: Exception) -> None:
+    # A fault of ours must not cost the app its answer; the cost is recorded all the same.
+    log.error("costguard could not reserve for %s; the call is made without a hold", flight.call.model, exc_info=fault)
+
+
+class Tripwire:
+    """Wraps `BaseClient._build_request`, which runs once for every HTTP attempt, SDK retries included.
+
+    It counts the attempts of a call, and notices requests that cost money and passed none of the wrappers.
+    """
+
+    def __init__(self, row: Provider, policy_of: PolicyOf) -> None:
+        self._row = row
+        self._policy_of = policy_of
+        self._warned: set[type] = set()
+
+    def wrap(self, original: RequestFunction) -> RequestFunction:
+        @wraps(original)
+        def _build_request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            request = original(client, *args, **kwargs)
+            options = args[0] if args else kwargs.get("options")
+            flight = None if options is None else options.__dict__.get(MARK)
+            if flight is not None and flight.marked:
+                flight.call.attempts += 1
+            elif flight is None and type(client) not in self._warned and self._policy_of() is not None:
+                self._notice(client, options)
+            return request
+
+        return _build_request
+
+    def _notice(self, client: Any, options: Any) -> None:
+        try:
+            route = self._row.route(options.method, options.url)
+        except Exception:
+            log.exception("costguard cannot tell whether a request costs money")
+            return
+        if route is not None and not route.poll:
+            self._warned.add(type(client))
+            log.warning(
+                "a %s call (%s) was not seen by costguard: %s holds a request function from before instrument(), "
+                "probably put there by another instrumentation; call costguard first, or instrument(client, guard)",
+                self._row.name,
+                route.operation,
+                type(client).__qualname__,
+            )

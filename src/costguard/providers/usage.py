@@ -1,0 +1,250 @@
+"""Usage as providers report it, read into disjoint buckets.
+
+Readers take a response as the SDK's own model or as parsed JSON, alike. A value that is missing, negative
+or of a wrong type never raises and is never silently zero: without a readable total there is no usage at
+all, and the caller of the reader estimates. An unreadable part of a readable total counts at the full price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import ceil, isfinite
+from typing import Any
+
+from costguard.pricing.usage import Usage
+
+_EMPTY: dict[str, Any] = {}
+MOST = 1 << 48
+"""Counts from here on are noise, beyond any real call, that no store could add up."""
+
+STANDARD = frozenset((None, "", "default", "standard", "auto", "not_available", "global"))
+_UNFINISHED = frozenset(("queued", "in_progress", "requires_action", "cancelling"))
+
+
+class Answer:
+    """What one response says of its cost.
+
+    usage:     None when it says nothing readable
+    context:   what else the price depends on, as it says; standard values are left out
+    extra:     usage billed at another model's price
+    pending:   accepted, not answered yet: usage comes with a later poll
+    failed:    the provider reports that it failed
+    """
+
+    __slots__ = ("context", "extra", "failed", "model", "pending", "response_id", "usage")
+
+    def __init__(self, usage: Usage | None = None, model: str | None = None, response_id: str | None = None) -> None:
+        self.usage = usage
+        self.model = model
+        self.response_id = response_id
+        self.context: tuple[tuple[str, str], ...] = ()
+        self.extra: tuple[tuple[str, Usage], ...] = ()
+        self.pending = False
+        self.failed = False
+
+
+Reader = Callable[[Any], Answer]
+
+
+def fields(value: Any) -> Mapping[str, Any]:
+    """The fields of a model of an SDK, unknown ones included, or of a parsed JSON object; else nothing."""
+    if type(value) is dict:
+        return value
+    try:
+        extra = value.__pydantic_extra__
+        own: dict[str, Any] = value.__dict__
+    except AttributeError:
+        return value if isinstance(value, dict) else _EMPTY
+    return {**own, **extra} if extra else own
+
+
+def count_of(value: Any) -> int | None:
+    """A whole number of zero or more, None for anything else. A bool is an int to Python, and nonsense here;
+    some gateways send 12.0."""
+    if type(value) is float and isfinite(value) and value == int(value):
+        value = int(value)
+    return value if type(value) is int and 0 <= value < MOST else None
+
+
+def part_of(source: Mapping[str, Any], name: str, most: int) -> int:
+    """A part of a total, zero if it is unreadable or exceeds the total: then the rest is billed in full."""
+    value = source.get(name)
+    if not value:
+        return 0
+    found = count_of(value)
+    return found if found is not None and found <= most else 0
+
+
+def text_in(source: Mapping[str, Any], name: str) -> str | None:
+    value = source.get(name)
+    return value if type(value) is str else None
+
+
+def openai_usage(raw: Any) -> Usage | None:
+    """Usage of OpenAI's APIs: `prompt_tokens` or `input_tokens`, cached and audio ones inside the totals.
+
+    https://platform.openai.com/docs/api-reference/chat/object#chat-object-usage; thread runs spell the
+    details in the singular. Transcriptions report tokens or `{"type": "duration", "seconds": 7}`.
+    """
+    source = fields(raw)
+    if "prompt_tokens" in source:
+        taken, given = source["prompt_tokens"], source.get("completion_tokens")
+        details, more = source.get("prompt_tokens_details"), source.get("completion_tokens_details")
+    else:
+        taken, given = source.get("input_tokens"), source.get("output_tokens")
+        details, more = source.get("input_tokens_details"), source.get("output_tokens_details")
+        if taken is None:
+            return seconds_usage(source.get("seconds")) if source.get("type") == "duration" else None
+    if details is None and len(source) > 3:
+        details = source.get("prompt_token_details") or source.get("input_token_details")
+    if type(taken) is not int or type(given) is not int or not (0 <= taken < MOST and 0 <= given < MOST):
+        taken, given = _unusual(taken, given, source)
+        if taken is None or given is None:
+            return None
+    buckets: dict[str, int] = {}
+    if details is not None:
+        _split_input(buckets, taken, fields(details))
+    elif taken:
+        buckets["input"] = taken
+    reasoning = 0
+    if more is not None:
+        parts = fields(more)
+        reasoning = part_of(parts, "reasoning_tokens", given)
+        audio = part_of(parts, "audio_tokens", given)
+        image = part_of(parts, "image_tokens", given - audio)
+        if audio:
+            buckets["output_audio"] = audio
+        if image:
+            buckets["output_image"] = image
+        given -= audio + image
+    if given:
+        buckets["output"] = given
+    # A call that consumed nothing at all has not been reported: some gateways fill in zeros.
+    return Usage.trusted(buckets, reasoning) if buckets else None
+
+
+def _unusual(taken: Any, given: Any, source: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Counts that are no plain integers, and those of embeddings, which have a prompt and a total only."""
+    if given is None and "completion_tokens" not in source and "output_tokens" not in source:
+        given = 0
+    return count_of(taken), count_of(given)
+
+
+def _split_input(buckets: dict[str, int], total: int, details: Mapping[str, Any]) -> None:
+    cached = part_of(details, "cached_tokens", total)
+    written = part_of(details, "cache_write_tokens", total - cached)
+    audio = part_of(details, "audio_tokens", total)
+    image = part_of(details, "image_tokens", total - audio)
+    if not (audio or image):
+        plain = total - cached - written
+        if plain:
+            buckets["input"] = plain
+        if cached:
+            buckets["cache_read"] = cached
+        if written:
+            buckets["cache_write_5m"] = written
+        return
+    # Cached tokens may be audio or image ones; by how many is not said, except where they would not fit else.
+    split = fields(details.get("cached_tokens_details"))
+    cached_audio = part_of(split, "audio_tokens", min(audio, cached))
+    cached_image = part_of(split, "image_tokens", min(image, cached - cached_audio))
+    over = cached + written + audio + image - cached_audio - cached_image - total
+    if over > 0:
+        more = min(over, image - cached_image, cached - cached_audio - cached_image)
+        cached_image += more
+        cached_audio += min(over - more, audio - cached_audio, cached - cached_audio - cached_image)
+    plain = total - written - audio - image - (cached - cached_audio - cached_image)
+    if plain < 0:
+        written, plain = 0, max(0, plain + written)
+    found = {
+        "input": plain,
+        "cache_read": cached - cached_audio - cached_image,
+        "cache_write_5m": written,
+        "input_audio": audio - cached_audio,
+        "cache_read_audio": cached_audio,
+        "input_image": image - cached_image,
+        "cache_read_image": cached_image,
+    }
+    buckets.update({name: count for name, count in found.items() if count > 0})
+
+
+def seconds_usage(value: Any) -> Usage | None:
+    """Audio billed by its length; a started second counts. Whisper gives the length as a string."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    if isinstance(value, bool) or not 0 < seconds < 1e9:
+        return None
+    return Usage.trusted({"seconds": ceil(seconds)})
+
+
+def openai_answer(response: Any) -> Answer:
+    """Chat completions, completions, embeddings, transcriptions, images: facts at the top level."""
+    source = fields(response)
+    raw = source.get("usage")
+    answer = Answer(None if raw is None else openai_usage(raw), text_in(source, "model"), text_in(source, "id"))
+    tier = source.get("service_tier")
+    if type(tier) is str and tier not in STANDARD:
+        answer.context = (("service_tier", tier),)
+    if raw is None:
+        # Groq puts the usage of a stream into an object of its own.
+        inner = fields(source.get("x_groq")).get("usage")
+        if inner is not None:
+            answer.usage = openai_usage(inner)
+    return answer
+
+
+def responses_answer(response: Any) -> Answer:
+    """The Responses API, and runs of threads: like chat, with a status, and tools that are billed by the call.
+
+    https://platform.openai.com/docs/pricing#built-in-tools: searches count, opened pages do not.
+    """
+    answer = openai_answer(response)
+    source = fields(response)
+    status = source.get("status")
+    answer.pending = type(status) is str and status in _UNFINISHED and answer.usage is None
+    answer.failed = status == "failed"
+    output = source.get("output")
+    tools = fields(source.get("tool_usage"))
+    if answer.usage is not None and (output or tools):
+        for name, count in _tool_calls(output if isinstance(output, list) else [], tools).items():
+            answer.usage.buckets[name] = count
+        drawn = openai_usage(tools.get("image_gen"))
+        if drawn is not None and drawn.buckets:
+            answer.extra = ((_image_model(source), drawn),)
+    return answer
+
+
+def _tool_calls(output: list[Any], tools: Mapping[str, Any]) -> dict[str, int]:
+    calls: dict[str, int] = {}
+    for each in output:
+        item = fields(each)
+        kind = item.get("type")
+        if kind == "web_search_call":
+            name = "web_searches" if fields(item.get("action")).get("type", "search") == "search" else None
+        elif kind == "file_search_call":
+            name = "file_searches"
+        else:
+            name = "code_executions" if kind == "code_interpreter_call" else None
+        if name:
+            calls[name] = calls.get(name, 0) + 1
+    billed = count_of(fields(tools.get("web_search")).get("num_requests"))
+    if billed:
+        calls["web_searches"] = billed
+    return calls
+
+
+def _image_model(source: Mapping[str, Any]) -> str:
+    tools = source.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        declared = fields(tool)
+        if declared.get("type") == "image_generation" and type(declared.get("model")) is str:
+            return str(declared["model"])
+    return "gpt-image-1"
+
+
+def video_answer(response: Any) -> Answer:
+    """Videos are billed by the second asked for, which the job states at once."""
+    source = fields(response)
+    return Answer(seconds_usage(source.get("seconds")), text_in(source, "model"), text_in(source, "id"))

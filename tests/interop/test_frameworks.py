@@ -1,0 +1,15 @@
+"""LLM frameworks over the instrumented SDKs: nothing twice, nothing missed, and a refusal is no reason to try again.
+
+The tests themselves are in the files named here; each runs where its framework is installed.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.interop.environment import run_in
+
+
+@pytest.mark.parametrize("framework", ["langchain", "pydantic-ai", "instructor"])
+def test_a_framework_is_counted_once_and_refused_once(framework: str) -> None:
+    run_in(framework, f"with_{framework.replace('-', '_')}.py")
