@@ -649,6 +649,26 @@ async def test_a_client_that_hides_from_us_is_told_of(sdk: Sdk, caplog: pytest.L
     assert "not seen by costguard" in caplog.text
 
 
+async def test_a_class_that_another_tool_put_back_is_patched_again_after_one_call(
+    sdk: Sdk, caplog: pytest.LogCaptureFixture
+) -> None:
+    cls = type(sdk.openai())
+    before = cls.request
+    recording = Recording()
+    install(recording)
+    try:
+        cls.request = before  # what an instrumentation does that came before us and leaves first
+        with caplog.at_level(logging.WARNING, "costguard"):
+            await sdk.got(sdk.openai().chat.completions.create(**CHAT))
+        assert recording.settled == []
+        assert "not seen by costguard" in caplog.text
+        await sdk.got(sdk.openai().chat.completions.create(**CHAT))
+        assert len(recording.settled) == 1
+    finally:
+        uninstall(recording)
+        del cls.request
+
+
 async def test_debug_logs_of_the_sdk_do_not_mind_us(
     sdk: Sdk, policy: Recording, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -112,9 +112,15 @@ def _trip(row: Provider) -> None:
     """Count attempts, for all clients of an SDK; it stays as long as single clients need it too."""
     if row.package not in _tripwires:
         base = sys.modules[row.seam].BaseClient
-        _tripwires[row.package] = ClassPatch(base, "_build_request", Tripwire(row, _policy).wrap)
+        _tripwires[row.package] = ClassPatch(base, "_build_request", Tripwire(row, _policy, _mend).wrap)
     # Subclasses call the base's, which is passed exactly once.
     _tripwires[row.package].apply(base_only=True)
+
+
+def _mend(row: Provider) -> None:
+    with _lock:
+        if _policies:
+            _patch(row)
 
 
 def _imported(name: str) -> None:

@@ -96,12 +96,16 @@ def _not_reserved(flight: Flight, fault: Exception) -> None:
 class Tripwire:
     """Wraps `BaseClient._build_request`, which runs once for every HTTP attempt, SDK retries included.
 
-    It counts the attempts of a call, and notices requests that cost money and passed none of the wrappers.
+    It counts the attempts of a call, and notices requests that cost money and passed none of the wrappers:
+    then it says so and has the classes patched anew.
+
+    mend:  patches the classes again; what others put on one client it cannot reach
     """
 
-    def __init__(self, row: Provider, policy_of: PolicyOf) -> None:
+    def __init__(self, row: Provider, policy_of: PolicyOf, mend: Callable[[Provider], None]) -> None:
         self._row = row
         self._policy_of = policy_of
+        self._mend = mend
         self._warned: set[type] = set()
 
     def wrap(self, original: RequestFunction) -> RequestFunction:
@@ -127,9 +131,10 @@ class Tripwire:
         if route is not None and not route.poll:
             self._warned.add(type(client))
             log.warning(
-                "a %s call (%s) was not seen by costguard: %s holds a request function from before instrument(), "
-                "probably put there by another instrumentation; call costguard first, or instrument(client, guard)",
+                "a %s call (%s) was not seen by costguard: %s has a request function that another instrumentation put "
+                "there or put back; its class is patched again now, a single client needs instrument(client, guard)",
                 self._row.name,
                 route.operation,
                 type(client).__qualname__,
             )
+            self._mend(self._row)
