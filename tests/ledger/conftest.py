@@ -9,11 +9,13 @@ import pytest
 
 from costguard.ledger.base import Ledger
 from costguard.ledger.opening import open_ledger
+from tests.ledger.stores import new_url
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    ledger = open_ledger({"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/costs.db"}[request.param])
+    url = "memory://" if request.param == "memory" else new_url(request.param, tmp_path)
+    ledger = open_ledger(url)
     yield ledger
     ledger.close()
 
@@ -21,4 +23,10 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     """An SQLite ledger that does not exist yet."""
-    return f"sqlite:///{tmp_path}/costs.db"
+    return new_url("sqlite", tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A ledger that several processes can use, and that is empty."""
+    return new_url(request.param, tmp_path)

@@ -81,30 +81,30 @@ def test_parcels_claimed_by_many_threads_go_to_one_each(ledger: Ledger) -> None:
     assert len(claimed) == len(set(claimed)) == 3
 
 
-def test_four_processes_of_25_calls_spend_exactly_the_budget(url: str) -> None:
-    open_ledger(url).close()
-    answers = go([start(url, "spend", 25) for _ in range(4)])
+def test_four_processes_of_25_calls_spend_exactly_the_budget(shared_url: str) -> None:
+    open_ledger(shared_url).close()
+    answers = go([start(shared_url, "spend", 25) for _ in range(4)])
     assert sum(map(int, answers)) == 10
-    assert_books_are_exact(open_ledger(url), 100 * CENT)
+    assert_books_are_exact(open_ledger(shared_url), 100 * CENT)
 
 
-def test_four_processes_of_25_threads_spend_exactly_the_budget(url: str) -> None:
-    open_ledger(url).close()
-    answers = go([start(url, "threads", 25) for _ in range(4)])
+def test_four_processes_of_25_threads_spend_exactly_the_budget(shared_url: str) -> None:
+    open_ledger(shared_url).close()
+    answers = go([start(shared_url, "threads", 25) for _ in range(4)])
     assert sum(map(int, answers)) == 10
-    assert_books_are_exact(open_ledger(url), 100 * CENT)
+    assert_books_are_exact(open_ledger(shared_url), 100 * CENT)
 
 
-def test_processes_that_open_a_new_file_at_once_all_find_it_usable(url: str) -> None:
-    assert go([start(url, "spend") for _ in range(4)]) == ["1"] * 4
+def test_processes_that_open_a_new_file_at_once_all_find_it_usable(shared_url: str) -> None:
+    assert go([start(shared_url, "spend") for _ in range(4)]) == ["1"] * 4
 
 
-def test_the_hold_of_a_killed_process_is_charged_by_another(url: str) -> None:
-    open_ledger(url).close()
-    worker = start(url, "die")
+def test_the_hold_of_a_killed_process_is_charged_by_another(shared_url: str) -> None:
+    open_ledger(shared_url).close()
+    worker = start(shared_url, "die")
     out, _ = worker.communicate(timeout=30)
     assert worker.returncode == -9
-    ledger = open_ledger(url)
+    ledger = open_ledger(shared_url)
     assert ledger.balances([limit()]) == [(0, 30 * CENT)]
     refusal = ledger.reserve(hold(limit(), cents=80), NOW + 61 * SECOND)
     assert refusal is not None
@@ -114,17 +114,17 @@ def test_the_hold_of_a_killed_process_is_charged_by_another(url: str) -> None:
     assert_books_are_exact(ledger, 30 * CENT)
 
 
-def test_spending_survives_a_restart(url: str) -> None:
-    open_ledger(url).close()
-    assert go([start(url, "spend", 7)]) == ["7"]
-    assert go([start(url, "spend", 7)]) == ["3"]
-    assert_books_are_exact(open_ledger(url), 100 * CENT)
+def test_spending_survives_a_restart(shared_url: str) -> None:
+    open_ledger(shared_url).close()
+    assert go([start(shared_url, "spend", 7)]) == ["7"]
+    assert go([start(shared_url, "spend", 7)]) == ["3"]
+    assert_books_are_exact(open_ledger(shared_url), 100 * CENT)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_children_forked_while_threads_write_share_the_budget(url: str) -> None:
-    ledger = open_ledger(url)
+def test_children_forked_while_threads_write_share_the_budget(shared_url: str) -> None:
+    ledger = open_ledger(shared_url)
     stop = Event()
     free = limit("$1000/ever")
     done: list[int] = []
@@ -168,11 +168,11 @@ def test_children_forked_while_threads_write_share_the_budget(url: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_child_of_a_fork_without_hooks_opens_its_own_connection(url: str) -> None:
+def test_a_child_of_a_fork_without_hooks_opens_its_own_connection(shared_url: str) -> None:
     """uWSGI forks in C and tells Python afterwards: the parent's connection is still there."""
     import ctypes
 
-    ledger = open_ledger(url)
+    ledger = open_ledger(shared_url)
     assert spend(ledger)
     child = ctypes.PyDLL(None).fork()
     if child == 0:

@@ -600,6 +600,20 @@ def test_sums_are_of_the_chosen_entries_only(ledger: Ledger) -> None:
     assert ledger.sums([], {"user": "carol"}) == []
 
 
+def test_entries_before_a_time_are_forgotten_and_their_spending_stays_in_the_balances(ledger: Ledger) -> None:
+    before, after = NOW - 100 * DAY, NOW + 100 * DAY
+    forever = limit("$9/ever")
+    for at in (before, before, after):
+        one = hold(forever, cents=10, at_ns=at)
+        assert ledger.reserve(one, at) is None
+        assert ledger.settle(entry(one, 10), one) == ()
+    assert ledger.retain(NOW) == 2
+    assert [one.at_ns for one in ledger.entries({})] == [after]
+    assert ledger.spent({}) == 10 * CENT
+    assert ledger.balances([forever]) == [(30 * CENT, 0)]
+    assert ledger.retain(NOW) == 0
+
+
 def test_balances_of_limits_never_seen_are_zero(ledger: Ledger) -> None:
     assert ledger.balances([]) == []
     assert ledger.balances([limit(), limit("$9/month")]) == [(0, 0), (0, 0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from costguard.ledger.base import Ledger
 from costguard.ledger.memory import MemoryLedger
 from costguard.ledger.opening import open_ledger
 from costguard.tags import Tags
+from tests.ledger.postgres import server
 from tests.ledger.values import DAY, NOW, SECOND, entry, facts, hold, limit
 
 RULES = ("$1/day per user", "$0.60/week per user", "$2/month", "$0.80/day per feature where environment=production")
@@ -25,6 +27,11 @@ TAGS = [
     Tags(user="bob", feature="chat", environment="production"),
     Tags(user="alice"),
 ]
+
+
+def assert_same(answers: Sequence[object]) -> None:
+    """The first is the memory store's, which is the model of the others."""
+    assert all(answer == answers[0] for answer in answers), answers
 
 
 class Stores(RuleBasedStateMachine):
@@ -36,16 +43,18 @@ class Stores(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.memory = MemoryLedger()
         self.sqlite = open_ledger(f"sqlite:///{Path(self.folder.name)}/costs.db")
+        self.postgres = open_ledger(server().database())
         self.now = NOW
         self.seen: dict[str, Limit] = {}
 
     def teardown(self) -> None:
         self.sqlite.close()
+        self.postgres.close()
         self.folder.cleanup()
 
     @property
-    def stores(self) -> tuple[Ledger, Ledger]:
-        return self.memory, self.sqlite
+    def stores(self) -> tuple[Ledger, ...]:
+        return self.memory, self.sqlite, self.postgres
 
     @rule(seconds=st.sampled_from([0, 1, 30, 60, DAY // SECOND]))
     def wait(self, seconds: int) -> None:
@@ -64,12 +73,10 @@ class Stores(RuleBasedStateMachine):
         first = hold(cents=cents, tags=tags, at_ns=self.now, seconds=seconds)
         first.limits = tuple(one for one in limits if one.budget.counts(tags))
         self.seen.update({one.key: one for one in first.limits})
-        second = copy(first)
-        refusals = [
-            ledger.reserve(one, self.now, alone=alone) for ledger, one in zip(self.stores, (first, second), strict=True)
-        ]
-        assert refusals[0] == refusals[1]
-        assert first.amount == second.amount
+        each = [first, *(copy(first) for _ in self.stores[1:])]
+        refusals = [ledger.reserve(one, self.now, alone=alone) for ledger, one in zip(self.stores, each, strict=True)]
+        assert_same(refusals)
+        assert_same([one.amount for one in each])
         if refusals[0] is None:
             for one, (spent, held) in zip(first.limits, self.memory.balances(first.limits), strict=True):
                 assert spent + held <= one.nanos
@@ -101,37 +108,38 @@ class Stores(RuleBasedStateMachine):
     def compare_settle(self, made: Entry, held: Hold | None) -> None:
         crossings = [ledger.settle(made, held) for ledger in self.stores]
         told = [None if some is None else [(one.key, one.spent, one.at_ns) for one in some] for some in crossings]
-        assert told[0] == told[1]
+        assert_same(told)
 
     @rule(held=holds)
     def release(self, held: Hold) -> None:
-        assert self.memory.release(held) == self.sqlite.release(held)
+        assert_same([ledger.release(held) for ledger in self.stores])
 
     @rule()
     def expire(self) -> None:
         lost = [{one.call_id: facts(one) for one in ledger.expire(self.now)} for ledger in self.stores]
-        assert lost[0] == lost[1]
+        assert_same(lost)
 
     @rule()
     def restart(self) -> None:
         self.sqlite.close()
+        self.postgres.close()
 
     @invariant()
     def balances_are_equal(self) -> None:
         limits = list(self.seen.values())
-        assert self.memory.balances(limits) == self.sqlite.balances(limits)
+        assert_same([ledger.balances(limits) for ledger in self.stores])
         assert all(spent >= 0 and held >= 0 for spent, held in self.memory.balances(limits))
-        assert self.memory.undelivered() == self.sqlite.undelivered()
+        assert_same([ledger.undelivered() for ledger in self.stores])
 
     @rule()
     def compare_reads(self) -> None:
         found = [[facts(one) for one in ledger.entries({})] for ledger in self.stores]
-        assert found[0] == found[1]
+        assert_same(found)
         assert max(Counter(line["call_id"] for line in found[0]).values(), default=1) == 1
         by = ["user", "status", "day"]
-        assert self.memory.sums(by, {"user": "alice"}) == self.sqlite.sums(by, {"user": "alice"})
+        assert_same([ledger.sums(by, {"user": "alice"}) for ledger in self.stores])
         parcels = [[(one.key, one.payload) for one in ledger.claim(0, lease_ns=0, most=999)] for ledger in self.stores]
-        assert sorted(parcels[0], key=str) == sorted(parcels[1], key=str)
+        assert_same([sorted(some, key=str) for some in parcels])
 
 
 Stores.TestCase.settings = settings(

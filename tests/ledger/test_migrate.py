@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -15,6 +16,7 @@ from sqlmodel import SQLModel
 from costguard.ledger import migrate
 from costguard.ledger.opening import open_ledger
 from costguard.ledger.tables import metadata
+from tests.ledger.postgres import server
 
 MIGRATIONS = Path(migrate.__file__).parent / "migrations"
 
@@ -25,6 +27,33 @@ def test_the_migrated_schema_is_the_one_of_the_tables(url: str) -> None:
         options = {"version_table": migrate.VERSION_TABLE, "compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []
+
+
+def test_the_migrated_schema_of_postgresql_is_the_one_of_the_tables_but_for_its_partitions() -> None:
+    def ours(name: str | None, kind: str, _: object) -> bool:
+        return kind != "table" or name == migrate.VERSION_TABLE or name in metadata.tables
+
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(server().database()))
+    with engine.connect() as connection:
+        options = {
+            "version_table": migrate.VERSION_TABLE, "compare_type": True, "compare_server_default": True,
+            "include_name": ours,
+        }  # fmt: skip
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_an_app_can_run_the_migrations_on_postgresql_itself() -> None:
+    url = server().database("template1")
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
+    with engine.begin() as connection:
+        migrate.upgrade(connection)
+        migrate.upgrade(connection)
+    engine.dispose()
+    ledger = open_ledger(url)
+    assert ledger.entries({}) == []
+    ledger.close()
 
 
 def test_head_is_the_last_migration() -> None:

@@ -28,7 +28,7 @@ def test_memory_and_files_are_opened_by_url(tmp_path: Path, monkeypatch: pytest.
     [
         ("costs.db", r"store 'costs\.db' is not a URL; give \"sqlite:///costs\.db\""),
         ("mongodb://user:secret@host/db", r"store mongodb://\.\.\. is of a kind that this version does not know"),
-        ("postgresql+psycopg://u:secret@h/db", r"postgresql\+psycopg://\.\.\. is of a kind that this version does not"),
+        ("postgresql+asyncpg://u:secret@h/db", r"postgresql\+asyncpg://\.\.\. is of a kind that this version does not"),
         ("sqlite://", "SQLite in memory.*memory://"),
         ("sqlite:///:memory:", "SQLite in memory.*memory://"),
         ("sqlite://costs.db", r"names a host, 'costs\.db'; a path comes after three slashes"),

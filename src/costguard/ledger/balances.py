@@ -85,9 +85,10 @@ class Balances:
 
 
 def write_keys(limits: Iterable[Limit]) -> str:
-    """The keys, one on each line: they are JSON, which has no raw line ends. Much quicker than JSON of JSON."""
+    """The keys, one on each line: they are JSON, which has no raw newline. Much quicker than JSON of JSON."""
     return "\n".join([limit.key for limit in limits])
 
 
 def read_keys(text: str) -> list[str]:
-    return list(dict.fromkeys(text.splitlines()))
+    # Not splitlines: a tag's value may hold U+2028 and others that it takes for line ends.
+    return list(dict.fromkeys(text.split("\n"))) if text else []

@@ -154,6 +154,15 @@ class Ledger(Protocol):
         """
         ...
 
+    def retain(self, before_ns: int) -> int:
+        """Forget the entries made before this time, for good; how many. Balances stay as they are.
+
+        A store that keeps entries by month (UTC) forgets whole months: the one that `before_ns` is in stays. An
+        entry that is settled anew after it was forgotten counts anew: keep entries for longer than any call, or any
+        journal that waits for the store.
+        """
+        ...
+
     def claim(self, now_ns: int, *, lease_ns: int, most: int = 20) -> list[Parcel]:
         """Take undelivered parcels that are due, oldest first; no other worker gets them for `lease_ns`."""
         ...

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from costguard.budgets import Limit
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -24,17 +26,36 @@ Execute = Callable[[str, Sequence[Any]], Cursor]
 """Runs one statement with its values; see `Driver.text` for how values are marked."""
 
 
+class Shortcut(Protocol):
+    """The usual case of a verb in one round trip to a database that is far away.
+
+    False: it is not the usual case, nothing was changed, and the statements have to do it.
+    """
+
+    def reserve(self, row: Sequence[Any], limits: Sequence[Limit], unknown: Sequence[Limit]) -> bool:
+        """There is room on all the limits; of the `unknown` ones there may be no balances yet, or with an old rule."""
+        ...
+
+    def settle(self, row: Sequence[Any], held_as: bytes, limits: Sequence[Limit] | None) -> bool:
+        """The entry is new, its balances are there, no mark is passed; None: the limits are not known, nothing held."""
+        ...
+
+
 class Driver(Protocol):
     """Thread-safe, and safe over fork. Raises StoreUnavailable with the store, the reason and the way out.
 
     url:         the store, without a password
     for_update:  what a SELECT ends with to lock what it found, where a transaction does not lock all
     skip_locked: the same, leaving out what others have locked
+    shortcut:    None where a statement costs no round trip
     """
 
     url: str
     for_update: str
     skip_locked: str
+
+    @property
+    def shortcut(self) -> Shortcut | None: ...
 
     def text(self, sql: str) -> str:
         """The statement with `?` replaced by the database's own mark of a value."""
@@ -56,4 +77,8 @@ class Driver(Protocol):
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A SQLAlchemy connection of its own for a long read, which holds up no writer."""
+        ...
+
+    def retain(self, before: int) -> int:
+        """Forget the entries from before this time (microseconds since 1970); how many, see `Ledger.retain`."""
         ...

@@ -35,38 +35,55 @@ class Holds:
             "WHERE h.expires <= ? ORDER BY h.expires, h.call_id"
         )
         self._insert_entry = text(INSERT)
+        self._find = text("SELECT amount FROM costguard_holds WHERE call_id = ?")
 
     def add(self, execute: Execute, row: Sequence[Any]) -> bool:
         """False if this call has its hold already."""
         return execute(self._insert, row).rowcount == 1
+
+    def amount(self, execute: Execute, call_id: bytes) -> int | None:
+        """What this call holds, None if nothing was taken for it."""
+        row = execute(self._find, (call_id,)).fetchone()
+        return None if row is None else int(row[0])
 
     def take_away(self, execute: Execute, call_id: bytes) -> tuple[int, str] | None:
         """Delete a hold; its amount and the keys of its balances, which are left as they are."""
         row: tuple[int, str] | None = execute(self._delete, (call_id,)).fetchone()
         return row
 
-    def charge(self, execute: Execute, now_ns: int, *, on: Sequence[Limit] | None = None) -> list[Entry]:
-        """Turn holds that have expired into entries of status `lost`, at most `MOST`; only those on these limits."""
-        wanted = None if on is None else {limit.key for limit in on}
-        charged = []
-        for row in execute(self._expired, (now_ns // 1000,)).fetchall():
-            if wanted is not None and wanted.isdisjoint(read_keys(row[6])):
-                continue
-            # Another process may have been faster where a SELECT locks nothing.
-            if self.take_away(execute, row[0]) is not None:
-                entry = self._charge(execute, row, now_ns)
-                charged += [] if entry is None else [entry]
-            if len(charged) == MOST:
-                break
+    def expired(self, execute: Execute, now_ns: int, *, on: Sequence[Limit] | None = None) -> list[Sequence[Any]]:
+        """The holds that have expired, at most `MOST`; only those on these limits."""
+        rows = execute(self._expired, (now_ns // 1000,)).fetchall()
+        if on is not None:
+            wanted = {limit.key for limit in on}
+            rows = [row for row in rows if not wanted.isdisjoint(read_keys(row[6]))]
+        return rows[:MOST]
+
+    def charge(self, execute: Execute, rows: Sequence[Sequence[Any]], now_ns: int) -> list[Entry]:
+        """Turn these holds into entries of status `lost`.
+
+        All the holds first, then the entries, then the balances by key: in this order everybody takes
+        their locks, and two never wait for each other.
+        """
+        # Another process may have been faster: what is gone is not charged.
+        rows = [row for row in rows if self.take_away(execute, row[0]) is not None]
+        charged: list[Entry] = []
+        moves: list[tuple[Limit, int, int]] = []
+        for row in rows:
+            entry = _lost(row)
+            _, amount, _, model_id, tags_id, _, keys, *_ = row
+            added = execute(self._insert_entry, write_entry(entry, model_id, tags_id, None, keys)).rowcount == 1
+            limits = self._balances.limits(execute, keys)
+            moves += [(limit, -amount, amount if added else 0) for limit in limits]
+            charged += [entry] if added else []
+        for limit, held, spent in sorted(moves, key=lambda move: move[0].key):
+            self._balances.move(execute, (limit,), held, spent, now_ns)
         return charged
 
-    def _charge(self, execute: Execute, row: Sequence[Any], now_ns: int) -> Entry | None:
-        call_id, amount, at, model_id, tags_id, streamed, keys, provider, model, operation, tags = row
-        entry = lost_entry(
-            str(UUID(bytes=bytes(call_id))), at * 1000, provider, model, operation,
-            streamed=bool(streamed), tags=Tags(json.loads(tags) if isinstance(tags, str) else tags), amount=amount,
-        )  # fmt: skip
-        limits = self._balances.limits(execute, keys)
-        added = execute(self._insert_entry, write_entry(entry, model_id, tags_id, None, keys)).rowcount == 1
-        self._balances.move(execute, limits, -amount, amount if added else 0, now_ns)
-        return entry if added else None
+
+def _lost(row: Sequence[Any]) -> Entry:
+    call_id, amount, at, _, _, streamed, _, provider, model, operation, tags = row
+    return lost_entry(
+        str(UUID(bytes=bytes(call_id))), at * 1000, provider, model, operation,
+        streamed=bool(streamed), tags=Tags(json.loads(tags) if isinstance(tags, str) else tags), amount=amount,
+    )  # fmt: skip

@@ -211,6 +211,14 @@ class MemoryLedger:
             totals.add(tuple([_value(entry, name) for name in by]), _counts(entry))
         return totals.sums()
 
+    def retain(self, before_ns: int) -> int:
+        with self._lock:
+            old = [key for key, entry in self._entries.items() if entry.at_ns // 1000 < before_ns // 1000]
+            for key in old:
+                del self._entries[key]
+                self._charged.pop(key, None)
+            return len(old)
+
     def claim(self, now_ns: int, *, lease_ns: int, most: int = 20) -> list[Parcel]:
         with self._lock:
             due = [kept for kept in self._parcels.values() if not kept.done and kept.due_ns <= now_ns][:most]

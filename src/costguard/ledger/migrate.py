@@ -38,7 +38,11 @@ def version(execute: Callable[[str], Any], store: str) -> str | None:
         if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
             raise
         return None
-    found = None if row is None else str(row[0])
+    return known(None if row is None else str(row[0]), store)
+
+
+def known(found: str | None, store: str) -> str | None:
+    """The revision as it was found, or ConfigError if a newer costguard has been there."""
     if found is not None and found > HEAD:
         raise ConfigError(
             f"the ledger {store} has schema {found}, and this costguard knows {HEAD} at most; upgrade costguard"

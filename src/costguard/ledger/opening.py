@@ -9,7 +9,8 @@ from costguard.ledger.base import Ledger
 
 _STORES = (
     'give "sqlite:///costs.db" (a path from the working directory), "sqlite:////var/lib/app/costs.db" (an absolute '
-    'one), "memory://" for trials, or an object with the verbs of costguard.ledger.base.Ledger'
+    'one), "postgresql://user:password@host/database", "memory://" for trials, or an object with the verbs of '
+    "costguard.ledger.base.Ledger"
 )
 _SYNCHRONOUS = ("NORMAL", "FULL")
 
@@ -20,7 +21,13 @@ def open_ledger(store: str | Ledger) -> Ledger:
     ``sqlite:///costs.db?synchronous=FULL`` syncs the disk at every transaction (default NORMAL: safe against
     kill -9, not against a power cut); ``&patience=2`` waits at most two seconds for other writers (default 10).
 
-    Raises ConfigError for a URL it cannot mean, StoreUnavailable if the store cannot be used.
+    ``postgresql://user:password@host:5432/database`` (or ``postgresql+psycopg://``) takes libpq's options, and
+    ``pool_size`` (connections of one process, default 8), ``patience`` (seconds a verb waits for a connection or a
+    lock, default 10), ``synchronous_commit`` (as PostgreSQL's setting) and ``prepare=off`` (for poolers that cannot
+    do prepared statements).
+
+    Raises ConfigError for a URL it cannot mean, StoreUnavailable if the store cannot be used, MissingExtra
+    without psycopg.
     """
     ledger = _ledger(store) if isinstance(store, str) else store
     if not callable(getattr(ledger, "reserve", None)):
@@ -39,6 +46,12 @@ def _ledger(url: str) -> Ledger:
         return MemoryLedger()
     if scheme in ("sqlite", "sqlite+pysqlite"):
         return _sqlite(url)
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        from costguard.ledger.postgres import PostgresDriver
+        from costguard.ledger.postgres_url import read_address
+        from costguard.ledger.sql import SqlLedger
+
+        return SqlLedger(PostgresDriver(read_address(url)))
     # Without what may be a password.
     raise ConfigError(f"store {scheme}://... is of a kind that this version does not know; {_STORES}")
 

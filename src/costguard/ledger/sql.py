@@ -69,10 +69,14 @@ class SqlLedger:
             int(call.streamed),
             write_keys(limits),
         ]
-        try:
-            self._driver.transact(self._reserve, row, limits, unknown)
-        except _NoRoomError:
-            found = self._driver.transact(self._reserve_or_refuse, row, limits, now_ns, alone)
+        if not self._reserve_at_once(row, limits, unknown):
+            found = self._driver.transact(self._reserve_or_refuse, row, limits, alone=False)
+            if isinstance(found, Refusal):
+                lost = self._driver.read(self._holds.expired, now_ns, on=limits)
+                if lost:
+                    self._driver.transact(self._holds.charge, lost, now_ns)
+                if lost or alone:
+                    found = self._driver.transact(self._reserve_or_refuse, row, limits, alone=alone)
             if isinstance(found, Refusal):
                 return found
             hold.amount = found
@@ -81,6 +85,16 @@ class SqlLedger:
                 known.clear()
             known.update([(limit.key, limit.budget) for limit in unknown])
         return None
+
+    def _reserve_at_once(self, row: Sequence[Any], limits: list[Limit], unknown: list[Limit]) -> bool:
+        shortcut = self._driver.shortcut
+        if shortcut is not None:
+            return shortcut.reserve(row, limits, unknown)
+        try:
+            self._driver.transact(self._reserve, row, limits, unknown)
+        except _NoRoomError:
+            return False
+        return True
 
     def _reserve(self, execute: Execute, row: Sequence[Any], limits: list[Limit], unknown: list[Limit]) -> None:
         if not self._holds.add(execute, row):
@@ -92,22 +106,19 @@ class SqlLedger:
                 raise _NoRoomError
 
     def _reserve_or_refuse(
-        self, execute: Execute, row: list[Any], limits: list[Limit], now_ns: int, alone: bool
+        self, execute: Execute, row: list[Any], limits: list[Limit], *, alone: bool
     ) -> int | Refusal:
         """The same where there seemed to be no room: the locks first, then the decision."""
+        known = self._holds.amount(execute, row[0])
+        if known is not None:
+            return known
         self._balances.know(execute, limits)
-        found = self._room(execute, limits, row[1], alone=False)
-        if isinstance(found, Refusal):
-            self._holds.charge(execute, now_ns, on=limits)
-            found = self._room(execute, limits, row[1], alone=alone)
-        if not isinstance(found, Refusal) and self._holds.add(execute, [row[0], found, *row[2:]]):
-            self._balances.move(execute, limits, found, 0, now_ns)
-        return found
-
-    def _room(self, execute: Execute, limits: list[Limit], amount: int, *, alone: bool) -> int | Refusal:
         balances = self._balances.read(execute, limits, lock=True)
         standings = [(limit, *balance) for limit, balance in zip(limits, balances, strict=True)]
-        return room(standings, amount, alone=alone)
+        found = room(standings, row[1], alone=alone)
+        if not isinstance(found, Refusal) and self._holds.add(execute, [row[0], found, *row[2:]]):
+            self._balances.move(execute, limits, found, 0, 0)
+        return found
 
     def settle(self, entry: Entry, hold: Hold | None) -> tuple[Crossing, ...] | None:
         limits = None if hold is None else ordered(hold.limits)
@@ -120,6 +131,9 @@ class SqlLedger:
         )
         # A background response is entered under the provider's id, its hold under the call's.
         held_as = row[0] if hold is None or hold.call.id == entry.call_id else call_key(hold.call.id)
+        shortcut = self._driver.shortcut
+        if shortcut is not None and shortcut.settle(row, held_as, limits):
+            return ()
         return self._driver.transact(self._settle, entry, limits, row, held_as)
 
     def _settle(
@@ -163,8 +177,8 @@ class SqlLedger:
 
     def expire(self, now_ns: int) -> list[Entry]:
         charged: list[Entry] = []
-        while some := self._driver.transact(self._holds.charge, now_ns):
-            charged += some
+        while lost := self._driver.read(self._holds.expired, now_ns):
+            charged += self._driver.transact(self._holds.charge, lost, now_ns)
         return charged
 
     def balances(self, limits: Sequence[Limit]) -> list[tuple[int, int]]:
@@ -205,6 +219,9 @@ class SqlLedger:
 
         with self._driver.reading() as connection:
             return queries.sums(connection, by, tags, since_ns, until_ns)
+
+    def retain(self, before_ns: int) -> int:
+        return self._driver.retain(before_ns // 1000)
 
     def claim(self, now_ns: int, *, lease_ns: int, most: int = 20) -> list[Parcel]:
         return self._outbox.claim(now_ns, lease_ns, most)

@@ -39,6 +39,10 @@ NAP = 0.001
 _SETTINGS = "PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY"
 _PAGE_SIZE = 2048
 
+_FORGET = (
+    "DELETE FROM costguard_entries WHERE id IN (SELECT id FROM costguard_entries WHERE at < ? ORDER BY at LIMIT 1000)"
+)
+
 _WAYS_OUT = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that its directory exists and may be written",
     sqlite3.SQLITE_PERM: "may not be opened by this user; change its permissions",
@@ -59,6 +63,7 @@ class SqliteDriver:
 
     for_update = ""
     skip_locked = ""
+    shortcut = None
 
     def __init__(self, path: str, *, synchronous: str = "NORMAL", patience: float = PATIENCE) -> None:
         if sqlite3.sqlite_version_info < (3, 35):
@@ -68,6 +73,8 @@ class SqliteDriver:
         self._path = str(Path(path).absolute())
         self._synchronous = synchronous
         self._patience = patience
+        # Threads that find the file locked must not wait for it one after the other, each its whole patience.
+        self._turn = max(patience, 1.0)
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
         self._owner = os.getpid()
@@ -93,38 +100,46 @@ class SqliteDriver:
         if self._owner != os.getpid():
             # A fork that ran none of Python's hooks before it, as uWSGI's.
             self.after_fork_in_child()
-        with self._lock:
+        lock = self._lock
+        if not lock.acquire(timeout=self._turn):
+            self._no_turn()
+        try:
+            connection = self._connection or self._connect()
+            execute = connection.execute
             try:
-                connection = self._connection or self._connect()
-                execute = connection.execute
-                try:
-                    execute("BEGIN IMMEDIATE")
-                except sqlite3.OperationalError as error:
-                    self._wait(execute, "BEGIN IMMEDIATE", error)
-                try:
-                    result = work(execute, *args, **kwargs)
-                    execute("COMMIT")
-                except BaseException:
-                    # After some errors (disk full) SQLite has rolled back by itself.
-                    if connection.in_transaction:
-                        execute("ROLLBACK")
-                    raise
-                return result
-            except sqlite3.DatabaseError as error:
-                self._translate(error)
+                execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                self._wait(execute, "BEGIN IMMEDIATE", error)
+            try:
+                result = work(execute, *args, **kwargs)
+                execute("COMMIT")
+            except BaseException:
+                # After some errors (disk full) SQLite has rolled back by itself.
+                if connection.in_transaction:
+                    execute("ROLLBACK")
                 raise
+            return result
+        except sqlite3.DatabaseError as error:
+            self._translate(error)
+            raise
+        finally:
+            lock.release()
 
     def read(self, work: Callable[Concatenate[Execute, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         if self._owner != os.getpid():
             # A fork that ran none of Python's hooks before it, as uWSGI's.
             self.after_fork_in_child()
-        with self._lock:
-            try:
-                connection = self._connection or self._connect()
-                return work(connection.execute, *args, **kwargs)
-            except sqlite3.DatabaseError as error:
-                self._translate(error)
-                raise
+        lock = self._lock
+        if not lock.acquire(timeout=self._turn):
+            self._no_turn()
+        try:
+            connection = self._connection or self._connect()
+            return work(connection.execute, *args, **kwargs)
+        except sqlite3.DatabaseError as error:
+            self._translate(error)
+            raise
+        finally:
+            lock.release()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -148,6 +163,13 @@ class SqliteDriver:
             with self._no_reads:
                 self._reads -= 1
                 self._no_reads.notify_all()
+
+    def retain(self, before: int) -> int:
+        count = 0
+        # A little at a time: writers get in between.
+        while some := self.transact(lambda execute: execute(_FORGET, (before,)).rowcount):
+            count += some
+        return count
 
     def _open_for_reading(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=self._patience, check_same_thread=False)
@@ -203,6 +225,12 @@ class SqliteDriver:
             else:
                 return
         raise error
+
+    def _no_turn(self) -> None:
+        raise StoreUnavailable(
+            f"the ledger {self._path} was busy with other threads of this process for {self._turn:g} s; "
+            f"end what keeps a transaction open on it"
+        )
 
     def _translate(self, error: sqlite3.DatabaseError) -> None:
         """Raise StoreUnavailable if the error is the store's and not our own."""
