@@ -341,7 +341,11 @@ def test_the_request_frame_adds_up_what_its_calls_cost(guard: Guard) -> None:
 def test_the_price_of_a_usage_can_be_asked_without_a_call(guard: Guard) -> None:
     receipt = guard.price("openai", "gpt-4o", {"input": 1_000, "cache_read": 500, "output": 10})
     assert receipt.cost == Decimal("0.003225")
+    totals = {"input_tokens": 1_500, "cache_read_tokens": 500, "output_tokens": 10}
+    assert guard.price("openai", "gpt-4o", totals) == guard.price("openai", "gpt-4o", Usage(**totals)) == receipt
     assert guard.price("openai", "no-such-model", TEN_CENTS).cost is None
+    with pytest.raises(ConfigError, match="'tokens' is not known"):
+        guard.price("openai", "gpt-4o", {"tokens": 5})
     assert guard.entries() == []
 
 

@@ -23,7 +23,7 @@ FILE_FLOORS = {
     "tags": 1, "money": 1, "errors": 1, "carry": 1, "version": 1,
     "call": 2, "budgets": 2,
     "events": 3, "holds": 3, "budget_set": 3,
-    "admission": 6, "recorder": 6, "routes": 6, "guard": 6,
+    "admission": 6, "recorder": 6, "waiting": 6, "routes": 6, "guard": 6,
     "cli": 8,
 }  # fmt: skip
 FLOORS = ROOM_FLOORS | FILE_FLOORS

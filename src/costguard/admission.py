@@ -14,13 +14,14 @@ from typing import Literal
 from costguard.budget_set import BudgetSet
 from costguard.budgets import Limit
 from costguard.call import Call
-from costguard.errors import BudgetExceeded, StoreUnavailable, UnpricedModel
+from costguard.errors import BudgetExceeded, CostGuardError, StoreUnavailable, UnpricedModel
 from costguard.events import Crossing, Hold, Refused
 from costguard.holds import WINDOW, HoldSizer
 from costguard.ledger.base import Ledger, Refusal
 from costguard.money import from_nanos, show_usd
 from costguard.pricing.book import PriceBook, Rates
 from costguard.tags import Tags
+from costguard.waiting import Waiting
 
 log = logging.getLogger("costguard")
 
@@ -66,10 +67,24 @@ class Admission:
         self._told = told
         self._already_told: set[str] = set()
         self._store_failed = False
+        self._waiting = Waiting()
 
-    def begin(self, call: Call) -> Iterator[float] | None:
+    def begin(self, call: Call, blocking: bool) -> Iterator[float] | None:
         """Take the call's hold. None: it may be made. Otherwise step through the iterator, waiting the
-        seconds it yields: it ends when the hold was taken and raises `BudgetExceeded` when it cannot be."""
+        seconds it yields: it ends when the hold was taken and raises `BudgetExceeded` when it cannot be.
+
+        blocking: to wait holds up the thread
+        """
+        try:
+            return self._begin(call, blocking=blocking)
+        except CostGuardError:
+            raise
+        except Exception:
+            # A fault of ours must not cost the app its answer; the cost is recorded all the same.
+            log.exception("costguard could not reserve for %s; the call is made without a hold", call.model)
+            return None
+
+    def _begin(self, call: Call, *, blocking: bool) -> Iterator[float] | None:
         limits = self._budgets.limits(call.tags, call.started_ns)
         if not limits:
             return None
@@ -92,7 +107,7 @@ class Admission:
             self._store_down(call, error)
             return None
         self._store_failed = False
-        return None if refusal is None else self._insist(call, rates, hold, refusal)
+        return None if refusal is None else self._insist(call, rates, hold, refusal, blocking=blocking)
 
     def check(self, tags: Tags) -> None:
         """Raise `BudgetExceeded` if a budget of these tags is spent: the check at the door, before any call."""
@@ -148,8 +163,17 @@ class Admission:
         self._sizer.seed(call, extras[-WINDOW:])
         return bool(extras)
 
-    def _insist(self, call: Call, rates: Rates, hold: Hold, refusal: Refusal | None) -> Iterator[float]:
-        deadline = time.monotonic() + self._wait
+    def _insist(
+        self, call: Call, rates: Rates, hold: Hold, refusal: Refusal | None, *, blocking: bool
+    ) -> Iterator[float]:
+        with self._waiting.enter(blocking=blocking) as may_wait:
+            try:
+                yield from self._try_again(call, rates, hold, refusal, self._wait if may_wait else 0.0)
+            except StoreUnavailable as error:
+                self._store_down(call, error)
+
+    def _try_again(self, call: Call, rates: Rates, hold: Hold, refusal: Refusal | None, wait: float) -> Iterator[float]:
+        deadline = time.monotonic() + wait
         delay = _FIRST_DELAY
         while refusal is not None:
             sizing = call.sizing
@@ -169,7 +193,7 @@ class Admission:
                     return
             if late:
                 raise self._exceeded(refusal, hold.amount, time.time_ns(), busy=True)
-            yield uniform(delay / 2, delay)
+            yield uniform(delay / 2, delay) * self._waiting.share
             delay = min(delay * 2, _LONGEST_DELAY)
             if sizing.cold and (self._sizer.knows(call) or self._seed(call, rates)):
                 sizing = call.sizing = self._sizer.size(call, rates, hold.limits)
@@ -196,9 +220,15 @@ class Admission:
             needed=from_nanos(needed) if needed else None,
         )
 
-    def refused(self, call: Call, error: BudgetExceeded) -> None:
-        """Tell the hooks of a refusal."""
-        self._emit(Refused(call, error.standing, error.busy, error.needed or Decimal(0)))  # type: ignore[arg-type]
+    def not_made(self, call: Call, error: BaseException) -> None:
+        """A call is not made, because of this. Hooks hear of a refusal; an interrupted call gives its hold back."""
+        if isinstance(error, BudgetExceeded):
+            self._emit(Refused(call, error.standing, error.busy, error.needed or Decimal(0)))  # type: ignore[arg-type]
+        elif call.hold is not None and not isinstance(error, CostGuardError):
+            try:
+                self._ledger.release(call.hold)
+            except StoreUnavailable as fault:
+                log.warning("the hold of a call that was not made stays until it expires: %s", fault)
 
     def _tell(self, limit: Limit, spent: int, now: int) -> None:
         """People hear of the first refusal in a window, unless the spending itself reached the limit:

@@ -34,25 +34,28 @@ class BudgetSet:
             raise ConfigError(
                 f'budgets "{other}" and "{budget}" count the same calls in the same window; keep the one you mean'
             )
-        self._ready.clear()
+        # Replaced, not cleared: a thread that is in `limits` without the new budget writes to the old one.
+        self._ready = {}
         return other
 
     def limits(self, tags: Tags, at_ns: int) -> tuple[Limit, ...]:
         """The limits that a call with these tags, made at this moment, counts against, in key order."""
-        ready = self._ready.get(tags)
+        known = self._ready
+        ready = known.get(tags)
         if ready is not None and ready[0] <= at_ns < ready[1]:
             return ready[2]
-        found = [budget.limit_for(tags, at_ns) for budget in self._budgets.values() if budget.counts(tags)]
+        # A copy: route decorators add budgets while other threads are here.
+        found = [budget.limit_for(tags, at_ns) for budget in tuple(self._budgets.values()) if budget.counts(tags)]
         limits = tuple(sorted(found, key=lambda limit: limit.key))
-        if len(self._ready) >= MOST_CACHED:
-            self._ready.clear()
+        if len(known) >= MOST_CACHED:
+            known.clear()
         since = max((limit.start for limit in limits), default=0)
         until = min((limit.end or _NEVER for limit in limits), default=_NEVER)
-        self._ready[tags] = (since, until, limits)
+        known[tags] = (since, until, limits)
         return limits
 
     def __iter__(self) -> Iterator[Budget]:
-        return iter(self._budgets.values())
+        return iter(tuple(self._budgets.values()))
 
     def __len__(self) -> int:
         return len(self._budgets)

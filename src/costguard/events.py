@@ -188,7 +188,8 @@ class Crossing:
 
     @property
     def key(self) -> str:
-        return f"{self.limit.key}@{self.fraction.normalize():f}"
+        # With the amount: a limit that was raised in its window is told of again.
+        return f"{self.limit.key}@{self.fraction.normalize():f}*{self.limit.nanos}"
 
 
 @dataclass(frozen=True, slots=True)

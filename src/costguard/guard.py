@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args
 
 from costguard.admission import Admission, OnStoreFailure, OnUnpriced
 from costguard.budget_set import BudgetSet
 from costguard.budgets import Budget, Holds, Standing
 from costguard.call import Call
-from costguard.errors import BudgetExceeded, ConfigError, CostGuardError, StoreUnavailable
+from costguard.errors import ConfigError, CostGuardError, StoreUnavailable
 from costguard.events import Entry, Hook, Outcome, Refused, Settled
 from costguard.holds import HoldSizer
 from costguard.ledger.base import Ledger
@@ -27,6 +28,8 @@ from costguard.routes import budget_route, feature_route
 from costguard.tags import Tags, current_tags
 
 log = logging.getLogger("costguard")
+
+_ALL: Mapping[str, str] = MappingProxyType({})
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,7 +52,7 @@ class Guard:
     Raises ConfigError for wrong settings, StoreUnavailable if the store cannot be opened.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the first seven are the fixed public signature
         self,
         store: str | Ledger,
         budgets: Iterable[str | Budget] = (),
@@ -102,28 +105,28 @@ class Guard:
 
     def reserve(self, call: Call) -> None:
         """Hold the expected cost of a call, or raise `BudgetExceeded`, `UnpricedModel` or `StoreUnavailable`."""
-        delays = self._admission.begin(call)
-        if delays is None:
-            return
         try:
+            delays = self._admission.begin(call, True)
+            if delays is None:
+                return
             for delay in delays:
                 time.sleep(delay)
-        except BudgetExceeded as error:
-            self._admission.refused(call, error)
+        except BaseException as error:
+            self._admission.not_made(call, error)
             raise
 
     async def reserve_async(self, call: Call) -> None:
         """`reserve` for async code: it waits without blocking the event loop."""
-        delays = self._admission.begin(call)
-        if delays is None:
-            return
-        from anyio import sleep
-
         try:
+            delays = self._admission.begin(call, False)
+            if delays is None:
+                return
+            from anyio import sleep
+
             for delay in delays:
                 await sleep(delay)
-        except BudgetExceeded as error:
-            self._admission.refused(call, error)
+        except BaseException as error:
+            self._admission.not_made(call, error)
             raise
 
     def settle(self, call: Call, outcome: Outcome) -> None:
@@ -152,11 +155,11 @@ class Guard:
 
     def spent(self, *, since: datetime | timedelta | None = None, **tags: object) -> Decimal:
         """USD recorded for calls with these tags, all time, or since a moment (or that long ago)."""
-        return from_nanos(self.ledger.spent(_filter(tags), since_ns=_since(since)))
+        return from_nanos(self.ledger.spent(Tags(tags), since_ns=_since(since)))
 
     def entries(self, *, since: datetime | timedelta | None = None, limit: int = 1000, **tags: object) -> list[Entry]:
         """The ledger's entries with these tags, newest first."""
-        return self.ledger.entries(_filter(tags), since_ns=_since(since), limit=limit)
+        return self.ledger.entries(Tags(tags), since_ns=_since(since), limit=limit)
 
     def price(
         self,
@@ -171,20 +174,20 @@ class Guard:
         An unknown model gives a receipt whose `cost` is None, with the `reason`.
         """
         if not isinstance(usage, Usage):
-            usage = Usage.of(usage)
+            usage = Usage.read(usage)
         facts = {name: str(value).lower() for name, value in context.items() if value not in (None, False)}
         return self._book.receipt(provider, model, usage, _ns(at or datetime.now(UTC)), tuple(sorted(facts.items())))
 
     def budget(
-        self, limit: str, per: str | Sequence[str] = (), *, where: Mapping[str, str] | None = None, holds: Holds | None = None
-    ) -> Callable[[F], F]:  # fmt: skip
+        self, limit: str, per: str | Sequence[str] = (), *, where: Mapping[str, str] = _ALL, holds: Holds | None = None
+    ) -> Callable[[F], F]:
         """Route decorator: a budget for this route alone, checked at the door (sync and async views).
 
         >>> @app.post("/summarize")
         ... @guard.budget("$0.50/day", per="user")
         ... async def summarize(text: str): ...
         """
-        return budget_route(self._budgets, self._admission.check, limit, per=per, where=where or {}, holds=holds)
+        return budget_route(self._budgets, self._admission.check, limit, per=per, where=where, holds=holds)
 
     def feature(self, name: str) -> Callable[[F], F]:
         """Route decorator: the calls of this route, its stream and background tasks carry feature=`name`."""
@@ -214,7 +217,11 @@ class Guard:
 
         Raises StoreUnavailable if entries still wait for the store, CostGuardError if alerts are undelivered.
         """
-        waiting = self._recorder.retry()
+        from costguard.providers.collected import drain
+
+        # Streams that were dropped are settled by a thread.
+        drain(timeout)
+        waiting = self._recorder.retry(timeout)
         if waiting:
             raise StoreUnavailable(
                 f"{waiting} entries are not in the ledger {self.ledger.url} yet; they wait in memory"
@@ -277,10 +284,6 @@ def _channels(alerts: Sequence[Callable[[Any], Any]]) -> tuple[Callable[[Any], A
             kind = type(channel).__name__
             raise ConfigError(f"alerts[{place}] is a {kind} and cannot be called; use slack(url) or a function")
     return tuple(alerts)
-
-
-def _filter(tags: Mapping[str, object]) -> dict[str, str]:
-    return dict(Tags(tags))
 
 
 def _since(since: datetime | timedelta | None) -> int | None:

@@ -8,12 +8,15 @@ learned:  a high quantile of what recent calls of the same feature and model rea
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from functools import lru_cache
 from math import ceil
 from threading import Lock
+from weakref import WeakSet
 
 from costguard.budgets import Holds, Limit
 from costguard.call import Call
@@ -45,12 +48,13 @@ _MAX_OUTPUT = (
 )
 
 
-def max_output_tokens(model: str, rates: Rates) -> int:
+@lru_cache(maxsize=1024)
+def max_output_tokens(model: str, context_window: int | None) -> int:
     """The most tokens a model can answer with, or a safe guess where nobody says."""
     for pattern, tokens in _MAX_OUTPUT:
         if pattern.search(model):
             return tokens
-    return min(rates.context_window or FALLBACK_MAX_OUTPUT, FALLBACK_MAX_OUTPUT)
+    return min(context_window or FALLBACK_MAX_OUTPUT, FALLBACK_MAX_OUTPUT)
 
 
 class Sizing:
@@ -122,12 +126,24 @@ def _kind(call: Call) -> tuple[str, str, str]:
     return (call.tags.value("feature"), call.provider, call.model)
 
 
+def _prior(limits: tuple[Limit, ...]) -> int:
+    return min(PRIOR_NANOS, min((limit.nanos for limit in limits), default=0) // 10)
+
+
+_sizers: WeakSet[HoldSizer] = WeakSet()
+
+
 class HoldSizer:
     """Sizes holds and learns from what calls cost. Thread-safe; one for each guard."""
 
     def __init__(self, mode: Holds = "learned") -> None:
         self.mode = mode
         self._learned: OrderedDict[tuple[str, str, str], _Learned] = OrderedDict()
+        self.forked()
+        _sizers.add(self)
+
+    def forked(self) -> None:
+        """In a child process, where the thread that may have held the lock is not."""
         self._lock = Lock()
 
     def is_strict(self, limits: tuple[Limit, ...]) -> bool:
@@ -149,15 +165,17 @@ class HoldSizer:
         if not call.produces_output:
             ceiling = 0
         elif ceiling is None:
-            ceiling = max_output_tokens(call.model, rates)
+            ceiling = max_output_tokens(call.model, rates.context_window)
         bound = rates.bound(tokens, ceiling)
         cost_of_input = rates.bound(tokens, 0)
+        if not bound and call.produces_output and any(rates.rates.values()):
+            # Priced by the second, the character or the image: tokens bound nothing, and it is not free.
+            bound = _prior(limits)
         if self.is_strict(limits):
             return Sizing(bound, bound, cost_of_input, ceiling)
         learned = self._learned.get(_kind(call))
         if learned is None:
-            prior = min(PRIOR_NANOS, min((limit.nanos for limit in limits), default=0) // 10)
-            return Sizing(max(bound, prior), bound, cost_of_input, ceiling, cold=True)
+            return Sizing(max(bound, _prior(limits)), bound, cost_of_input, ceiling, cold=True)
         amount = max(1, cost_of_input + learned.extra)
         if amount > bound and not learned.bound_broken:
             amount = bound
@@ -166,8 +184,8 @@ class HoldSizer:
     def learn(self, call: Call, nanos: int) -> None:
         """What a call that this sizer sized really cost, nano-dollars."""
         sizing: Sizing | None = call.sizing
-        if sizing is None or self.mode == "strict":
-            return
+        if sizing is None or not (sizing.cold or sizing.learned):
+            return  # held strictly
         with self._lock:
             learned = sizing.learned or self._for(_kind(call))
             learned.add(nanos - sizing.input, broke_bound=nanos > sizing.bound)
@@ -188,3 +206,12 @@ class HoldSizer:
         else:
             self._learned.move_to_end(key)
         return learned
+
+
+def _after_fork() -> None:
+    for sizer in list(_sizers):
+        sizer.forked()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)

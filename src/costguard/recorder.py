@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Lock
+from threading import RLock
 from typing import Literal
 from uuid import UUID, uuid5
+from weakref import WeakSet
 
-from costguard.call import Call, new_call_id
+from costguard.call import Call
 from costguard.errors import StoreUnavailable
 from costguard.events import Entry, Hold, Hook, Outcome, Settled
 from costguard.holds import HoldSizer
@@ -25,6 +27,10 @@ MOST_WAITING = 100_000
 
 _RETRY_NS = 1_000_000_000
 _BACKGROUND = UUID("6f1c7f0e-6f0b-4c5e-9a64-6d0d8a3b8f11")
+_BESIDE = UUID("c2b54f6e-0a3d-4d0a-8f53-9d5c6b1f7a22")
+
+
+_recorders: WeakSet[Recorder] = WeakSet()
 
 
 class Recorder:
@@ -47,9 +53,15 @@ class Recorder:
         self._hooks = hooks
         self._emit = emit
         self._waiting: deque[tuple[Entry, Hold | None]] = deque()
-        self._lock = Lock()
         self._retry_at = 0
         self._warned: set[tuple[str, str]] = set()
+        self.forked()
+        _recorders.add(self)
+
+    def forked(self) -> None:
+        """In a child process, where the thread that may have held the lock is not."""
+        # Re-entrant: a hook that is told of an entry may flush, or make a call that is settled.
+        self._writing = RLock()
 
     def record(self, call: Call, outcome: Outcome) -> None:
         """Settle one call."""
@@ -60,11 +72,12 @@ class Recorder:
             call.frame.add(entry.nanos)
         if new and not outcome.estimated and outcome.status == "ok" and entry.nanos is not None:
             self._sizer.learn(call, entry.nanos)
-        for model, usage in outcome.extra:
-            # Billed at another model's price: an entry of its own, under the same limits.
+        for number, (model, usage) in enumerate(outcome.extra):
+            # Billed at another model's price: an entry of its own, under the same limits. Its id follows
+            # from the first's, so that settling again, or reading a background response again, adds nothing.
             beside = Outcome(outcome.status, usage, model=model, ended_ns=outcome.ended_ns)
             second = self._entry(call, beside)
-            second.call_id = new_call_id(call.started_ns)
+            second.call_id = str(uuid5(_BESIDE, f"{entry.call_id}/{number}"))
             if self._settle(second, None if hold is None else Hold(call, hold.limits, 0, 0)) and call.frame is not None:
                 call.frame.add(second.nanos)
 
@@ -142,8 +155,9 @@ class Recorder:
         try:
             crossings = self._ledger.settle(entry, hold)
         except StoreUnavailable as error:
+            # Hooks hear of it when it is recorded.
             self._keep(entry, hold, error)
-            crossings = ()
+            return True
         if crossings is None:
             return False
         if crossings or self._hooks:
@@ -151,19 +165,22 @@ class Recorder:
         return True
 
     def _keep(self, entry: Entry, hold: Hold | None, error: StoreUnavailable) -> None:
-        with self._lock:
-            first = not self._waiting
-            self._retry_at = time.monotonic_ns() + _RETRY_NS
-            if len(self._waiting) < MOST_WAITING:
-                self._waiting.append((entry, hold))
-                if first:
-                    log.error("entries wait in memory until the store can be written: %s", error)
-                return
-        log.critical("the store is down and %d entries wait; this one is only here: %r", MOST_WAITING, entry)
+        if len(self._waiting) >= MOST_WAITING:
+            log.critical("the store is down and %d entries wait; this one is only here: %r", MOST_WAITING, entry)
+            return
+        if not self._waiting:
+            log.error("entries wait in memory until the store can be written: %s", error)
+        self._retry_at = time.monotonic_ns() + _RETRY_NS
+        self._waiting.append((entry, hold))
 
-    def retry(self) -> int:
-        """Write what waits; return how many entries still wait. Raises nothing: the store's error is logged."""
-        with self._lock:
+    def retry(self, wait: float = 0.0) -> int:
+        """Write what waits; return how many entries still wait. Raises nothing: the store's error is logged.
+
+        wait: seconds, for another thread that is at it. A call does not: the store may take long to say no.
+        """
+        if not self._writing.acquire(timeout=wait):
+            return len(self._waiting)
+        try:
             self._retry_at = time.monotonic_ns() + _RETRY_NS
             while self._waiting:
                 entry, hold = self._waiting[0]
@@ -172,7 +189,22 @@ class Recorder:
                 except StoreUnavailable as error:
                     log.error("%d entries still wait for the store: %s", len(self._waiting), error)
                     break
+                except Exception:
+                    # One that no store takes must not keep back the others, nor the call that came upon it.
+                    log.critical("the store does not take this entry, it is only here: %r", entry, exc_info=True)
+                    crossings = None
                 self._waiting.popleft()
-                if crossings:
+                if crossings is not None:
                     self._emit(Settled(entry, crossings))
-            return len(self._waiting)
+        finally:
+            self._writing.release()
+        return len(self._waiting)
+
+
+def _after_fork() -> None:
+    for recorder in list(_recorders):
+        recorder.forked()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)

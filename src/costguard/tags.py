@@ -112,7 +112,7 @@ def _clean(name: str, value: object) -> str | None:
     if not (text.isascii() and text.isprintable()):
         # A NUL cannot be stored by PostgreSQL; surrogates cannot be encoded by any store.
         text = text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
-    return text.strip()[:MAX_VALUE] or None
+    return text.strip()[:MAX_VALUE].rstrip() or None
 
 
 NO_TAGS = Tags()
@@ -121,13 +121,14 @@ NO_TAGS = Tags()
 class Frame:
     """The tags of one request (or block), and what its calls have cost so far.
 
+    block:  the `tagged` that opened it, None for that of a request
     tags:   replaced as a whole by `bind`, never mutated
     route:  gives the route template when first asked: it is known only after routing
     cost:   nano-dollars of the priced calls settled in this frame and in those inside it
     calls:  how many calls were settled; `unpriced` of them without a price
     """
 
-    __slots__ = ("calls", "cost", "parent", "route", "tags", "unpriced")
+    __slots__ = ("block", "calls", "cost", "parent", "route", "tags", "unpriced")
 
     def __init__(
         self,
@@ -139,6 +140,7 @@ class Frame:
         self.tags = tags
         self.parent = parent
         self.route = route
+        self.block: object = None
         self.cost = 0
         self.calls = 0
         self.unpriced = 0
@@ -218,19 +220,23 @@ class tagged:
     def __init__(self, given: Mapping[str, object] | None = None, /, **tags: object) -> None:
         self._given = {**(given or {}), **tags}
         Tags(self._given)
-        self._tokens: list[Token[Frame | None]] = []
-
-    def _open(self) -> Token[Frame | None]:
-        parent = _frame.get()
-        tags = Tags(self._given) if parent is None else parent.current().with_(self._given)
-        return _frame.set(Frame(tags, parent=parent, route=parent.route if parent else None))
 
     def __enter__(self) -> Tags:
-        self._tokens.append(self._open())
-        return current_tags()
+        parent = _frame.get()
+        tags = Tags(self._given) if parent is None else parent.current().with_(self._given)
+        frame = Frame(tags, parent=parent, route=parent.route if parent else None)
+        frame.block = self
+        _frame.set(frame)
+        return frame.current()
 
     def __exit__(self, *_: object) -> None:
-        close_frame(self._tokens.pop())
+        # Found by its block, not by a token kept here: one `tagged` may be open in many threads and tasks at
+        # once, and a generator may be closed in another context than it was opened in.
+        frame = _frame.get()
+        while frame is not None and frame.block is not self:
+            frame = frame.parent
+        if frame is not None:
+            _frame.set(frame.parent)
 
     async def __aenter__(self) -> Tags:
         return self.__enter__()

@@ -17,6 +17,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from costguard import BudgetExceeded, Guard
 from tests.enforcement.provider import GPT_4O_OUTPUT_TOKENS_FOR_TEN_CENTS, Provider
+from tests.ledger.stores import new_url
 
 BUDGET = "$1.00/ever"
 ASK: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Say something long."}]}
@@ -29,9 +30,9 @@ def provider() -> Iterator[Provider]:
         yield provider
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/costs.db"
+    return "memory://" if request.param == "memory" else new_url(request.param, tmp_path)
 
 
 @pytest.fixture(params=["learned", "strict"])
@@ -109,11 +110,15 @@ def test_fifty_threads_at_once_spend_the_budget_and_no_more(
     assert_the_budget_was_kept(guard, provider, answered)
 
 
-@pytest.mark.parametrize("threads", [1, 5], ids=["one thread each", "five threads each"])
-def test_four_processes_on_one_sqlite_file_spend_the_budget_and_no_more(
-    tmp_path: Path, holds: Any, provider: Provider, options: dict[str, int], threads: int
+@pytest.mark.parametrize(
+    ("shared", "threads"),
+    [("sqlite", 1), ("sqlite", 5), ("postgres", 5)],
+    ids=["sqlite, one thread each", "sqlite, five threads each", "postgres, five threads each"],
+)
+def test_four_processes_on_one_store_spend_the_budget_and_no_more(
+    tmp_path: Path, holds: Any, provider: Provider, options: dict[str, int], shared: str, threads: int
 ) -> None:
-    store = f"sqlite:///{tmp_path}/costs.db"
+    store = new_url(shared, tmp_path)
     given = json.dumps(
         {
             "store": store, "budgets": [BUDGET], "holds": holds, "url": provider.url,

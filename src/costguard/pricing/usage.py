@@ -93,6 +93,11 @@ class Usage:
         return cls.trusted({name: count for name, count in buckets.items() if count}, reasoning_tokens)
 
     @classmethod
+    def read(cls, counts: Mapping[str, int]) -> Usage:
+        """A usage from names and counts: of totals (`input_tokens`, ...) if there are any, else of buckets."""
+        return cls(**counts) if any(name.endswith("_tokens") for name in counts) else cls.of(counts)
+
+    @classmethod
     def trusted(cls, buckets: dict[str, int], reasoning_tokens: int = 0) -> Usage:
         """A usage from buckets already known to be valid and above zero: the hot path's way."""
         usage = cls.__new__(cls)

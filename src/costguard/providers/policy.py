@@ -10,7 +10,8 @@ from costguard.events import Outcome
 
 class Policy(Protocol):
     """Two verbs. `reserve` may raise `BudgetExceeded`, `UnpricedModel` or `StoreUnavailable`, which
-    reach the caller untouched, and the provider is not called; `settle` never raises.
+    reach the caller untouched, and the provider is not called. So does what interrupts it (a time limit
+    of a job queue, a cancellation): a policy sees to its own faults. `settle` never raises.
 
     Every call that was reserved is settled exactly once.
     """

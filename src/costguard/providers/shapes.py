@@ -11,8 +11,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from costguard.errors import CostGuardError
-from costguard.providers.flight import MARK, Flight, begin
+from costguard.providers.flight import MARK, begin
 from costguard.providers.policy import Policy
 from costguard.providers.rows import Provider
 
@@ -37,15 +36,10 @@ def sync_request(original: RequestFunction, row: Provider, policy_of: PolicyOf) 
         flight = None if policy is None else begin(row, policy, self, _options(args, kwargs), kwargs)
         if flight is None:
             return original(self, *args, **kwargs)
+        if flight.holds:
+            flight.policy.reserve(flight.call)
         try:
-            if flight.holds:
-                flight.policy.reserve(flight.call)
-        except CostGuardError:
-            raise
-        except Exception as fault:  # noqa: BLE001
-            _not_reserved(flight, fault)
-        flight.mark()
-        try:
+            flight.mark()
             result = original(self, *args, **kwargs)
         except BaseException as error:
             flight.failed(error)
@@ -67,15 +61,10 @@ def async_request(original: RequestFunction, row: Provider, policy_of: PolicyOf)
         flight = None if policy is None else begin(row, policy, self, _options(args, kwargs), kwargs)
         if flight is None:
             return await original(self, *args, **kwargs)
+        if flight.holds:
+            await flight.policy.reserve_async(flight.call)
         try:
-            if flight.holds:
-                await flight.policy.reserve_async(flight.call)
-        except CostGuardError:
-            raise
-        except Exception as fault:  # noqa: BLE001
-            _not_reserved(flight, fault)
-        flight.mark()
-        try:
+            flight.mark()
             result = await original(self, *args, **kwargs)
         except BaseException as error:
             flight.failed(error)
@@ -86,11 +75,6 @@ def async_request(original: RequestFunction, row: Provider, policy_of: PolicyOf)
         return result
 
     return request
-
-
-def _not_reserved(flight: Flight, fault: Exception) -> None:
-    # A fault of ours must not cost the app its answer; the cost is recorded all the same.
-    log.error("costguard could not reserve for %s; the call is made without a hold", flight.call.model, exc_info=fault)
 
 
 class Tripwire:
