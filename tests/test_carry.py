@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costguard.carry import CarryingExecutor, carry, open_sealed, seal_tags
+from costguard import CarryingExecutor, carry, open_sealed, seal_tags
 from costguard.errors import ConfigError
 from costguard.tags import NO_TAGS, Frame, Tags, bind_tags, close_frame, current_frame, current_tags, open_frame, tagged
 

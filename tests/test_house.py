@@ -20,7 +20,7 @@ ROOM_FLOORS = {
     "dashboard": 7,
 }  # fmt: skip
 FILE_FLOORS = {
-    "tags": 1, "money": 1, "errors": 1, "carry": 1, "version": 1,
+    "tags": 1, "money": 1, "errors": 1, "carry": 1, "executors": 1, "sealing": 1, "version": 1,
     "call": 2, "budgets": 2,
     "events": 3, "holds": 3, "budget_set": 3,
     "admission": 6, "recorder": 6, "waiting": 6, "routes": 6, "guard": 6,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from costguard.carry import CarryingExecutor, carry, open_sealed, seal_tags
+from costguard.carry import carry
 from costguard.errors import (
     BudgetExceeded,
     ConfigError,
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from costguard.alerts.slack import slack
     from costguard.budgets import Budget, Standing
     from costguard.events import Entry, Refused, Settled
+    from costguard.executors import CarryingExecutor
     from costguard.guard import Guard
     from costguard.pricing.usage import Usage
     from costguard.providers.instrument import instrument
+    from costguard.sealing import open_sealed, seal_tags
 
 _LAZY = {
     "Alert": "costguard.alerts.alert",
     "Budget": "costguard.budgets",
+    "CarryingExecutor": "costguard.executors",
     "Entry": "costguard.events",
     "Guard": "costguard.guard",
     "Refused": "costguard.events",
@@ -35,6 +38,8 @@ _LAZY = {
     "Standing": "costguard.budgets",
     "Usage": "costguard.pricing.usage",
     "instrument": "costguard.providers.instrument",
+    "open_sealed": "costguard.sealing",
+    "seal_tags": "costguard.sealing",
     "slack": "costguard.alerts.slack",
 }
 

@@ -33,6 +33,7 @@ BUSY_RETRY_AFTER = 2
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.002, 0.1
 _MOST_TOLD = 4096
+_ASK_AGAIN = 0.2
 
 
 class Admission:
@@ -66,6 +67,7 @@ class Admission:
         self._emit = emit
         self._told = told
         self._already_told: set[str] = set()
+        self._asked: dict[tuple[str, str, str], float] = {}
         self._store_failed = False
         self._waiting = Waiting()
 
@@ -76,38 +78,35 @@ class Admission:
         blocking: to wait holds up the thread
         """
         try:
-            return self._begin(call, blocking=blocking)
+            limits = self._budgets.limits(call.tags, call.started_ns)
+            if not limits:
+                return None
+            hold = call.hold = Hold(call, limits, 0, call.started_ns + self._hold_lifetime_ns)
+            rates = self._book.rates(call.provider, call.model, call.started_ns)
+            if rates is None:
+                rates = self._without_price(call, limits)
+                if rates is None:
+                    return None
+            sizing = self._sizer.size(call, rates, limits)
+            if sizing.cold and self._seed(call, rates):
+                sizing = self._sizer.size(call, rates, limits)
+            call.sizing = sizing
+            if not sizing.bound:
+                return None
+            hold.amount = sizing.amount
+            try:
+                refusal = self._ledger.reserve(hold, call.started_ns)
+            except StoreUnavailable as error:
+                self._store_down(call, error)
+                return None
+            self._store_failed = False
+            return None if refusal is None else self._insist(call, rates, hold, refusal, blocking=blocking)
         except CostGuardError:
             raise
         except Exception:
             # A fault of ours must not cost the app its answer; the cost is recorded all the same.
             log.exception("costguard could not reserve for %s; the call is made without a hold", call.model)
             return None
-
-    def _begin(self, call: Call, *, blocking: bool) -> Iterator[float] | None:
-        limits = self._budgets.limits(call.tags, call.started_ns)
-        if not limits:
-            return None
-        hold = call.hold = Hold(call, limits, 0, call.started_ns + self._hold_lifetime_ns)
-        rates = self._book.rates(call.provider, call.model, call.started_ns)
-        if rates is None:
-            rates = self._without_price(call, limits)
-            if rates is None:
-                return None
-        sizing = self._sizer.size(call, rates, limits)
-        if sizing.cold and self._seed(call, rates):
-            sizing = self._sizer.size(call, rates, limits)
-        call.sizing = sizing
-        if not sizing.bound:
-            return None
-        hold.amount = sizing.amount
-        try:
-            refusal = self._ledger.reserve(hold, call.started_ns)
-        except StoreUnavailable as error:
-            self._store_down(call, error)
-            return None
-        self._store_failed = False
-        return None if refusal is None else self._insist(call, rates, hold, refusal, blocking=blocking)
 
     def check(self, tags: Tags) -> None:
         """Raise `BudgetExceeded` if a budget of these tags is spent: the check at the door, before any call."""
@@ -144,6 +143,13 @@ class Admission:
 
     def _seed(self, call: Call, rates: Rates) -> bool:
         """Learn from the ledger what other workers, or this one before a restart, have paid."""
+        # Not at every call of a kind that never succeeds, nor at every look of many that wait.
+        kind, now = (call.tags.value("feature"), call.provider, call.model), time.monotonic()
+        if self._asked.get(kind, 0.0) > now - _ASK_AGAIN:
+            return False
+        if len(self._asked) >= _MOST_TOLD:
+            self._asked.clear()
+        self._asked[kind] = now
         try:
             entries = self._ledger.entries(
                 {"feature": call.tags.value("feature")}, provider=call.provider, limit=4 * WINDOW

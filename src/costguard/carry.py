@@ -1,29 +1,22 @@
-"""Carrying tags where Python does not copy the context: threads, executors, job queues.
+"""Carrying tags where Python does not copy the context: into threads, and whatever calls a function later.
 
 `asyncio` tasks and `asyncio.to_thread` copy the context by themselves. `threading.Thread`,
-`ThreadPoolExecutor.submit` and `loop.run_in_executor` do not, and a message in a queue cannot.
+`ThreadPoolExecutor.submit` and `loop.run_in_executor` do not; for executors see also `executors`, for
+messages in a queue `sealing`.
 """
 
 from __future__ import annotations
 
-import hmac
-import json
-import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from functools import update_wrapper, wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from costguard.errors import ConfigError
-from costguard.tags import NO_TAGS, Frame, Tags, close_frame, current_frame, current_tags, open_frame, tagged
+from costguard.tags import Frame, Tags, close_frame, current_frame, current_tags, open_frame
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_VERSION = "cg1"
-"""Also the name of the algorithm: HMAC-SHA256 over version and payload."""
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:
@@ -81,81 +74,3 @@ class _Carried(Generic[P, R]):
 
     def __reduce__(self) -> tuple[type[_Carried[P, R]], tuple[Callable[P, R], Tags, None]]:
         return type(self), (self._function, self._tags, None)
-
-
-class CarryingExecutor(Executor):
-    """An executor that carries the tags of whoever submits: see `carry`.
-
-    ``with CarryingExecutor(ThreadPoolExecutor(8)) as pool: pool.map(summarize, pages)``
-
-    Also for ``loop.run_in_executor(pool, ...)``. `shutdown` shuts the executor inside down.
-    """
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        return self._executor.submit(carry(fn), *args, **kwargs)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
-
-
-def seal_tags(secret: str | bytes, tags: Tags | None = None) -> str:
-    """The current tags (or those given) as one signed, url-safe string, to send along in a job's message.
-
-    Signed, so that whoever can write to the queue cannot choose who pays; not encrypted, so the tags
-    can be read. Raises ConfigError for an empty secret.
-    """
-    payload = json.dumps(
-        {"tags": dict(current_tags() if tags is None else tags), "at": int(time.time())},
-        separators=(",", ":"),
-        ensure_ascii=False,
-    )
-    signed = f"{_VERSION}.{_encode(payload.encode())}"
-    return f"{signed}.{_encode(_sign(signed, secret))}"
-
-
-def open_sealed(text: str, secret: str | bytes, *, max_age: float | None = None) -> tagged:
-    """The sealed tags as a context: ``with open_sealed(message["tags"], SECRET): work()``.
-
-    max_age: seconds after which a sealed string is no longer taken; None takes it for ever.
-    Raises ConfigError for anything that `seal_tags` did not make with this secret, and for one too old.
-    """
-    parts = text.split(".") if isinstance(text, str) else []
-    if len(parts) != 3:
-        raise ConfigError(f"sealed tags {_shown(text)} are not whole; pass the string of seal_tags() on unchanged")
-    version, payload, signature = parts
-    if version != _VERSION:
-        raise ConfigError(
-            f"sealed tags are of version {version[:8]!r}, and this costguard reads {_VERSION!r}; "
-            f"use one version on both sides of the queue"
-        )
-    if not hmac.compare_digest(
-        _encode(_sign(f"{version}.{payload}", secret)).encode(), signature.encode("utf-8", "surrogatepass")
-    ):
-        raise ConfigError(
-            f"the signature of the sealed tags {_shown(text)} is wrong; "
-            f"seal and open with the same secret, and pass the string on unchanged"
-        )
-    content = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    age = time.time() - content["at"]
-    if max_age is not None and age > max_age:
-        raise ConfigError(f"the sealed tags are {age:.0f} s old, and max_age is {max_age:g} s; seal them again")
-    return tagged(content["tags"] or NO_TAGS)
-
-
-def _sign(signed: str, secret: str | bytes) -> bytes:
-    key = secret.encode() if isinstance(secret, str) else secret
-    if not isinstance(key, bytes) or not key:
-        raise ConfigError("the secret for sealed tags is empty; give the same non-empty str or bytes on both sides")
-    return hmac.digest(key, signed.encode("utf-8", "surrogatepass"), "sha256")
-
-
-def _encode(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _shown(text: object) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= 40 else f"{shown[:40]}..."

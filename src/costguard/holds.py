@@ -166,8 +166,7 @@ class HoldSizer:
             ceiling = 0
         elif ceiling is None:
             ceiling = max_output_tokens(call.model, rates.context_window)
-        bound = rates.bound(tokens, ceiling)
-        cost_of_input = rates.bound(tokens, 0)
+        cost_of_input, bound = rates.bounds(tokens, ceiling)
         if not bound and call.produces_output and any(rates.rates.values()):
             # Priced by the second, the character or the image: tokens bound nothing, and it is not free.
             bound = _prior(limits)

@@ -94,7 +94,9 @@ class Recorder:
                 estimated = True
                 expected = call.sizing.expected_output_tokens if call.sizing else call.max_output_tokens or 0
                 usage = Usage.of({"input": call.input_tokens, "output": expected})
-            rates = self._rates(call, model, outcome.context)
+            rates = self._book.rates(call.provider, model, call.started_ns, outcome.context)
+            if rates is None:
+                rates = self._other_rates(call, model, outcome.context)
             if rates is None:
                 nanos, reason = None, self._unpriced(call, model)
             else:
@@ -128,9 +130,9 @@ class Recorder:
             reason=reason,
         )
 
-    def _rates(self, call: Call, model: str, context: tuple[tuple[str, str], ...]) -> Rates | None:
-        rates = self._book.rates(call.provider, model, call.started_ns, context)
-        if rates is None and model != call.model:
+    def _other_rates(self, call: Call, model: str, context: tuple[tuple[str, str], ...]) -> Rates | None:
+        rates: Rates | None = None
+        if model != call.model:
             rates = self._book.rates(call.provider, call.model, call.started_ns, context)
         if rates is None and self._on_unpriced == "assume":
             rates = self._book.dearest(call.provider, call.started_ns)

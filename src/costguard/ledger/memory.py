@@ -85,7 +85,8 @@ class MemoryLedger:
                 balance[1] += held
                 balance[0] += spent
                 key = limit.key
-            if spent > 0:
+            # Most spending is below the first mark.
+            if spent > 0 and limit.marks and balance[0] >= limit.marks[0][0]:
                 passed += crossed(limit, balance[0] - spent, balance[0], at_ns)
         return passed
 

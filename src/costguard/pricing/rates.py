@@ -137,11 +137,17 @@ class Rates:
         nor does a shorter input or output. Tokens are text unless `media`: then the dearest of audio, image
         and video counts. Fees per search or second are not in it, a fee per request is.
         """
+        return self.bounds(input_tokens, output_tokens, media=media)[1]
+
+    def bounds(self, input_tokens: int, output_tokens: int, *, media: bool = False) -> tuple[int, int]:
+        """`bound` of the input alone, and of both."""
         dearest_in = dearest_out = 0
         for start, text_in, text_out, any_in, any_out in self._bounds:
             if input_tokens > start:
                 dearest_in, dearest_out = (any_in, any_out) if media else (text_in, text_out)
-        return -(-(input_tokens * dearest_in + output_tokens * dearest_out + self._fee) // self._divisor)
+        taken = input_tokens * dearest_in + self._fee
+        divisor = self._divisor
+        return -(-taken // divisor), -(-(taken + output_tokens * dearest_out) // divisor)
 
     def missing(self, usage: Usage) -> tuple[str, ...]:
         """What the cost leaves out or underrates: used buckets without a price, and `unknown`.

@@ -31,6 +31,8 @@ _NOT_TEXT = frozenset((
     "model", "stream", "stream_options", "metadata", "user", "service_tier", "encoding_format", "size", "quality",
     "response_include", "include", "store", "prompt_cache_key", "safety_identifier", "type", "role", "id",
 ))  # fmt: skip
+# anthropic hands over every parameter that was left out, twenty of them, as its `Omit`.
+_NOTHING = frozenset(("NoneType", "int", "float", "bool", "Omit", "NotGiven"))
 _TOLD = frozenset((
     "content", "text", "arguments", "completion", "output_text", "refusal", "reasoning_content", "reasoning",
     "thinking", "partial_json", "transcript", "message", "choices", "output", "tool_calls", "function", "input",
@@ -63,7 +65,7 @@ def input_tokens(body: Mapping[str, Any]) -> int:
         elif type(value) is str:
             if name not in _NOT_TEXT:
                 size += len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
-        elif name not in _NOT_TEXT and value is not None and type(value) not in (int, float, bool):
+        elif name not in _NOT_TEXT and type(value).__name__ not in _NOTHING:
             more = _walk(value, 0)
             size += more[0]
             tokens += more[1]
@@ -146,7 +148,7 @@ class Deltas:
     Events are kept as they came up to `KEPT` bytes; only past that, or when asked, are they looked into.
     """
 
-    KEPT = 128 * 1024
+    KEPT = 512 * 1024
     __slots__ = ("_events", "_held", "_pattern", "count", "size")
 
     def __init__(self, pattern: re.Pattern[bytes]) -> None:

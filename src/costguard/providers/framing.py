@@ -61,3 +61,21 @@ def member(body: bytes, name: bytes) -> dict[str, Any] | None:
         return {name.decode().strip('"'): json.JSONDecoder().raw_decode(rest)[0]}
     except ValueError:
         return None
+
+
+def kind_of(content_type: str) -> str:
+    """How a body of this type is read: "events", "frames" (AWS), "json" or "other"."""
+    for part, kind in (("event-stream", "events"), ("amazon.eventstream", "frames"), ("json", "json")):
+        if part in content_type:
+            return kind
+    return "other"
+
+
+def holds(block: bytes, name: bytes, pattern: re.Pattern[bytes]) -> bool:
+    """Whether `pattern`, which begins with `name`, is in the block: quicker than to search for it."""
+    at = block.find(name)
+    while at >= 0:
+        if pattern.match(block, at):
+            return True
+        at = block.find(name, at + len(name))
+    return False

@@ -34,6 +34,7 @@ _lock = threading.RLock()
 _policies: list[Policy] = []
 _patches: dict[str, list[ClassPatch]] = {}
 _tripwires: dict[str, ClassPatch] = {}
+_noticing: dict[str, Tripwire] = {}
 
 _clients: WeakSet[Any] = WeakSet()
 
@@ -55,6 +56,8 @@ def install(policy: Policy, *, usage_hosts: Iterable[str] = ()) -> None:
     with _lock:
         add_usage_hosts(usage_hosts)
         _policies[:] = [*(each for each in _policies if each is not policy), policy]
+        for tripwire in _noticing.values():
+            tripwire.forget()
         for row in ROWS:
             if row.seam in sys.modules:
                 _patch(row)
@@ -112,7 +115,8 @@ def _trip(row: Provider) -> None:
     """Count attempts, for all clients of an SDK; it stays as long as single clients need it too."""
     if row.package not in _tripwires:
         base = sys.modules[row.seam].BaseClient
-        _tripwires[row.package] = ClassPatch(base, "_build_request", Tripwire(row, _policy, _mend).wrap)
+        _noticing[row.package] = Tripwire(row, _policy, _mend)
+        _tripwires[row.package] = ClassPatch(base, "_build_request", _noticing[row.package].wrap)
     # Subclasses call the base's, which is passed exactly once.
     _tripwires[row.package].apply(base_only=True)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from costguard.providers.estimate import Deltas
-from costguard.providers.framing import BOUNDARY, cut, data_of, frames, member
+from costguard.providers.framing import BOUNDARY, cut, data_of, frames, holds, kind_of, member
 from costguard.providers.rows import Route
 from costguard.providers.usage import Answer, fields
 
@@ -18,7 +18,7 @@ log = logging.getLogger("costguard.providers")
 
 End = Literal["ok", "closed", "cancelled", "error"]
 
-_USAGE = re.compile(rb'"usage"\s*:\s*\{|"x_groq"')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _ERROR = re.compile(rb'"error"\s*:\s*[{"]')
 _FACTS = (
     "model", "id", "service_tier", "status", "output", "tool_usage", "tools", "x_groq", "seconds",
@@ -28,6 +28,8 @@ _LAST = frozenset((
     "message_stop", "response.completed", "response.incomplete", "response.failed", "response.cancelled",
     "transcript.text.done", "speech.audio.done", "image_generation.completed", "image_edit.completed", "error",
 ))  # fmt: skip
+_LAST_EVENT = 96
+"""Bytes at the end of a block in which `[DONE]` or `message_stop` is looked for."""
 MAX_BODY = 8 * 1024 * 1024
 """Bytes of an unstreamed body that are kept to be read; of a longer one its end, where usage stands."""
 
@@ -57,12 +59,7 @@ class Meter:
         self._once = [None]
         self._hide = hide
         self._parts: list[bytes] = []
-        self._kind = (
-            "events" if "event-stream" in content_type
-            else "frames" if "amazon.eventstream" in content_type
-            else "json" if "json" in content_type
-            else "other"
-        )  # fmt: skip
+        self._kind = kind_of(content_type)
         self._inflate: Any = None
         self._pack: Any = None
         self.told = self._kind != "other" or route.guess is not None
@@ -159,12 +156,14 @@ class Meter:
             block = block[:at]
         if not block:
             return b""
+        # What ends a stream is its last event: only the end of the block is searched for it.
+        last = block[-_LAST_EVENT:]
         if (
             not self._seen
-            or b"[DONE]" in block
-            or b"message_stop" in block
-            or (b'"usage"' in block and _USAGE.search(block))
-            or (b'"error"' in block and _ERROR.search(block))
+            or b"[DONE]" in last
+            or b"message_stop" in last
+            or holds(block, b'"usage"', _USAGE)
+            or holds(block, b'"error"', _ERROR)
         ):
             return self._look(block)
         if self._once:

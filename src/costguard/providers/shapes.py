@@ -92,6 +92,10 @@ class Tripwire:
         self._mend = mend
         self._warned: set[type] = set()
 
+    def forget(self) -> None:
+        """Speak up again of client classes that were spoken of."""
+        self._warned.clear()
+
     def wrap(self, original: RequestFunction) -> RequestFunction:
         @wraps(original)
         def _build_request(client: Any, *args: Any, **kwargs: Any) -> Any:

@@ -102,21 +102,27 @@ def openai_usage(raw: Any) -> Usage | None:
         if taken is None or given is None:
             return None
     buckets: dict[str, int] = {}
-    if details is not None:
-        _split_input(buckets, taken, fields(details))
+    parts = _EMPTY if details is None else fields(details)
+    if parts and (
+        parts.get("cached_tokens") or parts.get("audio_tokens") or parts.get("image_tokens")
+        or parts.get("cache_write_tokens")
+    ):  # fmt: skip
+        _split_input(buckets, taken, parts)
     elif taken:
         buckets["input"] = taken
     reasoning = 0
     if more is not None:
         parts = fields(more)
-        reasoning = part_of(parts, "reasoning_tokens", given)
-        audio = part_of(parts, "audio_tokens", given)
-        image = part_of(parts, "image_tokens", given - audio)
-        if audio:
-            buckets["output_audio"] = audio
-        if image:
-            buckets["output_image"] = image
-        given -= audio + image
+        if parts.get("reasoning_tokens"):
+            reasoning = part_of(parts, "reasoning_tokens", given)
+        if parts.get("audio_tokens") or parts.get("image_tokens"):
+            audio = part_of(parts, "audio_tokens", given)
+            image = part_of(parts, "image_tokens", given - audio)
+            if audio:
+                buckets["output_audio"] = audio
+            if image:
+                buckets["output_image"] = image
+            given -= audio + image
     if given:
         buckets["output"] = given
     # A call that consumed nothing at all has not been reported: some gateways fill in zeros.
