@@ -11,7 +11,7 @@ demo: setup
 	$(RUN)/python -m examples.demo
 
 test: setup matrix
-	$(RUN)/python -m pytest $(TESTS)
+	$(RUN)/python -m pytest -n auto --dist loadfile $(TESTS)
 
 lint: setup
 	$(RUN)/ruff check .

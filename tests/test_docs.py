@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextvars import copy_context
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -70,6 +71,11 @@ def page_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sla
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_shows_is_so(page: Path, page_folder: SlackReceiver) -> None:
+    # What a page binds outside of a request lasts as long as its context, not as long as this process.
+    copy_context().run(check_page, page, page_folder)
+
+
+def check_page(page: Path, page_folder: SlackReceiver) -> None:
     names: dict[str, Any] = {"__name__": page.stem}
     guards: list[Guard] = []
     try:

@@ -627,7 +627,7 @@ def test_a_budget_with_any_text_survives_in_the_store(ledger: Ledger) -> None:
     assert len(ledger.expire(NOW + 2 * SECOND)) == 1
     parcels = ledger.claim(NOW, lease_ns=1)
     # Half a nano-dollar is rounded up to one, as is 0.8 of it: all three marks are the limit itself.
-    assert [parcel.key for parcel in parcels] == [f"{one.limits[0].key}@{part}" for part in ("0.5", "0.8", "1")]
+    assert [parcel.key for parcel in parcels] == [f"{one.limits[0].key}@{part}*1" for part in ("0.5", "0.8", "1")]
     assert {parcel.payload["name"] for parcel in parcels} == {"é"}
 
 

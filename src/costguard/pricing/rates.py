@@ -163,7 +163,8 @@ class Rates:
     def priced_any(self, usage: Usage) -> bool:
         """False when not one of the used buckets has a rate: such a cost is unknown, not zero."""
         buckets = usage.buckets
-        return not buckets or bool(self._fee) or not all(name in self._bare for name in buckets)
+        reasoned = self._reasons and usage.reasoning_tokens and "output" in buckets
+        return bool(not buckets or self._fee or reasoned or not all(name in self._bare for name in buckets))
 
     def receipt(self, usage: Usage) -> Receipt:
         """The arithmetic of `nanos`, exact and unrounded."""
