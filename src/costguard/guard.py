@@ -37,7 +37,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Guard:
     """Budgets over one ledger.
 
-    store:             `sqlite:///costs.db`, `memory://`, or a `Ledger`
+    store:             `sqlite:///costs.db`, `postgresql://...`, `memory://`, or a `Ledger`
     budgets:           lines such as "$5/day per user", or `Budget` values
     alerts:            channels: callables of one `Alert`, e.g. `slack(url)`
     prices:            overrides, USD per million tokens: {"openai/my-model": {"input": "1.25", "output": "10"}}
@@ -76,12 +76,11 @@ class Guard:
         self._book = PriceBook(prices)
         # Half a second that the first call, on the event loop, would wait for otherwise.
         self._book.warm()
-        self._channels = _channels(alerts)
         self._hooks: list[Hook] = list(hooks)
         self._sizer = HoldSizer(holds)
         self.ledger = open_ledger(store)
         self.ledger.open()
-        self._outbox = _outbox(self.ledger, self._channels)
+        self._outbox = _outbox(self.ledger, _channels(alerts))
         self._admission = Admission(
             self.ledger,
             self._book,
@@ -197,19 +196,22 @@ class Guard:
         """`hook` hears every `Settled` and `Refused` from now on."""
         self._hooks.append(hook)
 
-    def instrument(self) -> None:
-        """Patch every installed SDK, also those imported later. Idempotent; undo with `uninstrument`."""
-        from costguard.providers.instrument import install
+    def instrument(self, *, usage_hosts: Iterable[str] = ()) -> None:
+        """Patch every installed SDK, also those imported later. Idempotent; undo with `uninstrument`.
 
-        install(self)
+        usage_hosts: more hosts that accept `stream_options.include_usage`, e.g. "llm.internal" or "10.0.0.5:8000"
+        """
+        from costguard.providers import instrument
+
+        instrument.install(self, usage_hosts=usage_hosts)
         self._installed = True
 
     def uninstrument(self) -> None:
         """Undo `instrument`. Idempotent."""
         if self._installed:
-            from costguard.providers.instrument import uninstall
+            from costguard.providers import instrument
 
-            uninstall(self)
+            instrument.uninstall(self)
             self._installed = False
 
     def flush(self, timeout: float = 10.0) -> None:
