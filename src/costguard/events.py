@@ -108,14 +108,13 @@ class Entry:
 
     currency = "USD"
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the hot path gives them by position: names would double its cost
         self,
         call_id: str,
         at_ns: int,
         provider: str,
         model: str,
         operation: str,
-        *,
         nanos: int | None,
         usage: Usage = NO_USAGE,
         rates: Rates | None = None,

@@ -35,14 +35,17 @@ _NEVER_SENT = frozenset((
 class Flight:
     """The call between `begin` and its outcome, which is told to the policy exactly once."""
 
-    __slots__ = ("_body", "_client", "_hide", "_options", "_route", "call", "marked", "policy")
+    __slots__ = ("_body", "_client", "_hide", "_options", "_ordered", "_route", "call", "holds", "marked", "policy")
 
     def __init__(
         self, policy: Policy, route: Route, call: Call, *, client: Any, options: Any, body: dict[str, Any], hide: bool
     ) -> None:
         self.policy = policy
         self.call = call
+        # A poll asks for what was paid before: it is never refused.
+        self.holds = not route.poll
         self.marked = False
+        self._ordered = route.ordered or body.get("background") is True
         self._route = route
         self._client = client
         self._options = options
@@ -111,11 +114,6 @@ class Flight:
             outcome = Outcome("error" if how == "error" else "closed", None, estimated=True)
         self._settle(outcome)
 
-    @property
-    def holds(self) -> bool:
-        """A poll asks for what was paid before: it is never refused."""
-        return not self._route.poll
-
     def _settle(self, outcome: Outcome | None) -> None:
         if outcome is None or self._route.poll:
             return
@@ -134,7 +132,9 @@ class Flight:
         if self._route.poll:
             ordered.polled(self.policy, self.call, answer, content)
             return None
-        if answer.pending and self._is_ordered() and answer.response_id:
+        if answer.usage is not None and not (answer.failed or self._ordered):
+            return answer
+        if answer.pending and self._ordered and answer.response_id:
             ordered.remember(self.call, answer.response_id)
             return self._outcome("pending", answer, None, estimated=True)
         if answer.usage is not None:
@@ -142,9 +142,6 @@ class Flight:
         if answer.failed:
             return self._outcome("error", answer, None, billable=False)
         return self._outcome("ok", answer, self._guess(content), estimated=True)
-
-    def _is_ordered(self) -> bool:
-        return self._route.ordered or self._body.get("background") is True
 
     def _guess(self, content: Any) -> Usage:
         if self._route.guess is not None:
@@ -158,7 +155,7 @@ class Flight:
         return Outcome(
             status, usage, estimated=estimated, billable=billable, model=answer.model,
             response_id=answer.response_id,
-            by_response=self._is_ordered() and answer.response_id is not None,
+            by_response=self._ordered and answer.response_id is not None,
             context=answer.context, extra=answer.extra,
         )  # fmt: skip
 
@@ -169,7 +166,7 @@ class Flight:
             return self._answered(answer, meter.found)
         if usage is not None and (meter.whole or how == "ok"):
             return self._outcome("error" if how == "error" or answer.failed else "ok", answer, usage)
-        if how in ("closed", "cancelled") and answer.response_id and self._is_ordered():
+        if how in ("closed", "cancelled") and answer.response_id and self._ordered:
             ordered.remember(self.call, answer.response_id)
             return self._outcome("pending", answer, None, estimated=True)
         written = meter.deltas.tokens()

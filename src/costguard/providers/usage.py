@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from math import ceil, isfinite
 from typing import Any
 
+from costguard.events import Outcome
 from costguard.pricing.usage import Usage
 
 _EMPTY: dict[str, Any] = {}
@@ -21,8 +22,8 @@ STANDARD = frozenset((None, "", "default", "standard", "auto", "not_available", 
 _UNFINISHED = frozenset(("queued", "in_progress", "requires_action", "cancelling"))
 
 
-class Answer:
-    """What one response says of its cost.
+class Answer(Outcome):
+    """What one response says of its cost: an outcome already, unless the call did not simply succeed.
 
     usage:     None when it says nothing readable
     context:   what else the price depends on, as it says; standard values are left out
@@ -31,14 +32,10 @@ class Answer:
     failed:    the provider reports that it failed
     """
 
-    __slots__ = ("context", "extra", "failed", "model", "pending", "response_id", "usage")
+    __slots__ = ("failed", "pending")
 
     def __init__(self, usage: Usage | None = None, model: str | None = None, response_id: str | None = None) -> None:
-        self.usage = usage
-        self.model = model
-        self.response_id = response_id
-        self.context: tuple[tuple[str, str], ...] = ()
-        self.extra: tuple[tuple[str, Usage], ...] = ()
+        super().__init__("ok", usage, model=model, response_id=response_id)
         self.pending = False
         self.failed = False
 
