@@ -16,7 +16,7 @@ from costguard.budgets import Limit
 from costguard.call import Call
 from costguard.errors import BudgetExceeded, CostGuardError, StoreUnavailable, UnpricedModel
 from costguard.events import Crossing, Hold, Refused
-from costguard.holds import WINDOW, HoldSizer
+from costguard.holds import WINDOW, HoldSizer, kind_of
 from costguard.ledger.base import Ledger, Refusal
 from costguard.money import from_nanos, show_usd
 from costguard.pricing.book import PriceBook, Rates
@@ -144,7 +144,7 @@ class Admission:
     def _seed(self, call: Call, rates: Rates) -> bool:
         """Learn from the ledger what other workers, or this one before a restart, have paid."""
         # Not at every call of a kind that never succeeds, nor at every look of many that wait.
-        kind, now = (call.tags.value("feature"), call.provider, call.model), time.monotonic()
+        kind, now = kind_of(call), time.monotonic()
         if self._asked.get(kind, 0.0) > now - _ASK_AGAIN:
             return False
         if len(self._asked) >= _MOST_TOLD:

@@ -122,7 +122,8 @@ class _Learned:
         self.extra = value + abs(value) // count
 
 
-def _kind(call: Call) -> tuple[str, str, str]:
+def kind_of(call: Call) -> tuple[str, str, str]:
+    """What calls are learned from together: feature, provider, model."""
     return (call.tags.value("feature"), call.provider, call.model)
 
 
@@ -156,7 +157,7 @@ class HoldSizer:
         return False
 
     def knows(self, call: Call) -> bool:
-        return _kind(call) in self._learned
+        return kind_of(call) in self._learned
 
     def size(self, call: Call, rates: Rates, limits: tuple[Limit, ...]) -> Sizing:
         """Size the hold of a call at these rates, on these limits."""
@@ -172,13 +173,13 @@ class HoldSizer:
             bound = _prior(limits)
         if self.is_strict(limits):
             return Sizing(bound, bound, cost_of_input, ceiling)
-        learned = self._learned.get(_kind(call))
+        learned = self._learned.get(kind_of(call))
         if learned is None:
             return Sizing(max(bound, _prior(limits)), bound, cost_of_input, ceiling, cold=True)
-        amount = max(1, cost_of_input + learned.extra)
+        amount = cost_of_input + learned.extra
         if amount > bound and not learned.bound_broken:
             amount = bound
-        return Sizing(amount, bound, cost_of_input, ceiling, learned=learned)
+        return Sizing(amount if amount > 0 else 1, bound, cost_of_input, ceiling, learned=learned)
 
     def learn(self, call: Call, nanos: int) -> None:
         """What a call that this sizer sized really cost, nano-dollars."""
@@ -186,15 +187,15 @@ class HoldSizer:
         if sizing is None or not (sizing.cold or sizing.learned):
             return  # held strictly
         with self._lock:
-            learned = sizing.learned or self._for(_kind(call))
+            learned = sizing.learned or self._for(kind_of(call))
             learned.add(nanos - sizing.input, broke_bound=nanos > sizing.bound)
 
     def seed(self, call: Call, extras: Iterable[int]) -> None:
         """Costs beyond their input of earlier calls of this feature and model, oldest first."""
         with self._lock:
-            if _kind(call) not in self._learned:
+            if kind_of(call) not in self._learned:
                 for extra in extras:
-                    self._for(_kind(call)).add(extra, broke_bound=False)
+                    self._for(kind_of(call)).add(extra, broke_bound=False)
 
     def _for(self, key: tuple[str, str, str]) -> _Learned:
         learned = self._learned.get(key)

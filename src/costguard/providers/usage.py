@@ -35,7 +35,7 @@ class Answer(Outcome):
     __slots__ = ("failed", "pending")
 
     def __init__(self, usage: Usage | None = None, model: str | None = None, response_id: str | None = None) -> None:
-        super().__init__("ok", usage, model=model, response_id=response_id)
+        Outcome.__init__(self, "ok", usage, model=model, response_id=response_id)
         self.pending = False
         self.failed = False
 
@@ -186,7 +186,12 @@ def openai_answer(response: Any) -> Answer:
     """Chat completions, completions, embeddings, transcriptions, images: facts at the top level."""
     source = fields(response)
     raw = source.get("usage")
-    answer = Answer(None if raw is None else openai_usage(raw), text_in(source, "model"), text_in(source, "id"))
+    model, response_id = source.get("model"), source.get("id")
+    answer = Answer(
+        None if raw is None else openai_usage(raw),
+        model if type(model) is str else None,
+        response_id if type(response_id) is str else None,
+    )
     tier = source.get("service_tier")
     if type(tier) is str and tier not in STANDARD:
         answer.context = (("service_tier", tier),)
