@@ -165,28 +165,3 @@ def test_children_forked_while_threads_write_share_the_budget(shared_url: str) -
         (100 * CENT, 0), (100 * CENT, 0), (sum(done) * CENT, 0),
     ]  # fmt: skip
     assert ledger.spent({}) == (100 + sum(done)) * CENT
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_child_of_a_fork_without_hooks_opens_its_own_connection(shared_url: str) -> None:
-    """uWSGI forks in C and tells Python afterwards: the parent's connection is still there."""
-    import _imp  # whoever forks in C holds the import lock meanwhile, and the child's side lets go of it
-    import ctypes
-
-    ledger = open_ledger(shared_url)
-    assert spend(ledger)
-    locked = sys.version_info >= (3, 13)  # before, the child's side forgot the lock by itself
-    if locked:
-        _imp.acquire_lock()
-    child = ctypes.PyDLL(None).fork()
-    if child and locked:
-        _imp.release_lock()
-    if child == 0:
-        try:
-            ctypes.pythonapi.PyOS_AfterFork_Child()
-            os._exit(0 if spend(ledger) else 1)
-        except BaseException:
-            os._exit(99)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert spend(ledger)
-    assert_books_are_exact(ledger, 30 * CENT)
