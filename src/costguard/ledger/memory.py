@@ -79,7 +79,7 @@ class MemoryLedger:
         """Change the balances of these limits, each once; the marks passed by it."""
         passed: list[Crossing] = []
         key = None
-        for limit in limits if len(limits) < 2 else ordered(limits):
+        for limit in ordered(limits):
             if limit.key != key:
                 balance = self._balance(limit)
                 balance[1] += held
