@@ -122,7 +122,7 @@ class Admission:
             log.warning("the budgets could not be checked at the door, the request goes on: %s", error)
             return
         for limit, (spent, held) in zip(limits, balances, strict=True):
-            if spent >= limit.nanos:
+            if spent >= limit.most:
                 raise self._exceeded(Refusal(limit, spent, held), 0, now)
 
     def _without_price(self, call: Call, limits: tuple[Limit, ...]) -> Rates | None:
@@ -183,7 +183,7 @@ class Admission:
         delay = _FIRST_DELAY
         while refusal is not None:
             sizing = call.sizing
-            left = refusal.limit.nanos - refusal.spent
+            left = refusal.limit.most - refusal.spent
             unbounded = sizing.cold and call.produces_output and call.max_output_tokens is None
             needed = max(1, sizing.input) if unbounded else sizing.floor
             if left < needed:
@@ -215,7 +215,7 @@ class Admission:
             retry_after = 0 if limit.end is None else max(1, ceil((limit.end - now) / 10**9))
             self._tell(limit, refusal.spent, now)
         message = str(standing)
-        if needed and refusal.spent < limit.nanos:
+        if needed and refusal.spent < limit.most:
             message += f"; this call may cost up to {show_usd(from_nanos(needed))}"
             message += ", try again when running calls have ended" if busy else ", a lower max_tokens lowers that"
         return BudgetExceeded(
@@ -240,7 +240,7 @@ class Admission:
         """People hear of the first refusal in a window, unless the spending itself reached the limit:
         then they have heard of that."""
         crossing = Crossing(limit, Decimal(1), spent, now, refused=True)
-        if not limit.marks or spent >= limit.nanos or crossing.key in self._already_told:
+        if not limit.marks or spent >= limit.most or crossing.key in self._already_told:
             return
         try:
             if self._ledger.tell(crossing):

@@ -148,19 +148,21 @@ class Limit:
     """A budget applied to one payer in one window.
 
     key:         what its balance is stored under: account, payer and window start
-    nanos:       the limit, nano-dollars
-    marks:       the spending, in nano-dollars, at which people are told, with the fraction it is
+    unit:        what it counts: "usd"; its integers are nano-dollars then
+    most:        the limit, an integer of its unit
+    marks:       the spending, in the unit, at which people are told, with the fraction it is
     start, end:  nanoseconds since 1970; end is None for `ever`
     """
 
-    __slots__ = ("budget", "end", "key", "marks", "nanos", "payer", "start")
+    __slots__ = ("budget", "end", "key", "marks", "most", "payer", "start", "unit")
 
     def __init__(self, budget: Budget, payer: tuple[tuple[str, str], ...], start: int, end: int | None) -> None:
         self.budget = budget
         self.payer = payer
         self.start = start
         self.end = end
-        self.nanos = to_nanos(budget.limit)
+        self.unit = "usd"
+        self.most = to_nanos(budget.limit)
         self.marks = tuple((to_nanos_up(budget.limit * fraction), fraction) for fraction in budget.alerts)
         self.key = f"{budget.account[:-1]},{_compact([value for _, value in payer])},{start // 10**9}]"
 

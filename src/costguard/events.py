@@ -73,17 +73,26 @@ class Outcome:
 class Hold:
     """Money set aside for one call on all its limits: a row, so that it can be found when its owner dies.
 
-    amount:      nano-dollars, the same on every limit
+    amount:      nano-dollars, the same on every limit in USD
+    tokens:      the same on every limit in tokens; a limit in calls holds one
     expires_ns:  past this moment whoever looks next charges it as `lost`
+    leases:      ids of the leases it was taken from, one for each of `limits`; () where it is a hold of its own
     """
 
-    __slots__ = ("amount", "call", "expires_ns", "limits")
+    __slots__ = ("amount", "call", "expires_ns", "leases", "limits", "tokens")
 
-    def __init__(self, call: Call, limits: tuple[Limit, ...], amount: int, expires_ns: int) -> None:
+    def __init__(self, call: Call, limits: tuple[Limit, ...], amount: int, expires_ns: int, tokens: int = 0) -> None:
         self.call = call
         self.limits = limits
         self.amount = amount
         self.expires_ns = expires_ns
+        self.tokens = tokens
+        self.leases: tuple[str, ...] = ()
+
+    def on(self, limit: Limit) -> int:
+        """What it sets aside on this limit, in the limit's unit."""
+        unit = limit.unit
+        return self.amount if unit == "usd" else self.tokens if unit == "tokens" else 1
 
 
 class Entry:
@@ -146,6 +155,15 @@ class Entry:
         self.response_id = response_id
         self.reason = reason
 
+    def on(self, limit: Limit) -> int:
+        """What it counts on this limit, in the limit's unit: an unpriced one no money, a failed one no call."""
+        unit = limit.unit
+        if unit == "usd":
+            return self.nanos or 0
+        if unit == "tokens":
+            return self.usage.input_tokens + self.usage.output_tokens
+        return 0 if self.status == "error" else 1
+
     @property
     def at(self) -> datetime:
         return _EPOCH + timedelta(microseconds=self.at_ns // 1000)
@@ -188,7 +206,7 @@ class Crossing:
     @property
     def key(self) -> str:
         # With the amount: a limit that was raised in its window is told of again.
-        return f"{self.limit.key}@{self.fraction.normalize():f}*{self.limit.nanos}"
+        return f"{self.limit.key}@{self.fraction.normalize():f}*{self.limit.most}"
 
 
 @dataclass(frozen=True, slots=True)

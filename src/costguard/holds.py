@@ -128,7 +128,7 @@ def kind_of(call: Call) -> tuple[str, str, str]:
 
 
 def _prior(limits: tuple[Limit, ...]) -> int:
-    return min(PRIOR_NANOS, min((limit.nanos for limit in limits), default=0) // 10)
+    return min(PRIOR_NANOS, min((limit.most for limit in limits), default=0) // 10)
 
 
 _sizers: WeakSet[HoldSizer] = WeakSet()

@@ -79,10 +79,10 @@ class Stores(RuleBasedStateMachine):
         assert_same([one.amount for one in each])
         if refusals[0] is None:
             for one, (spent, held) in zip(first.limits, self.memory.balances(first.limits), strict=True):
-                assert spent + held <= one.nanos
+                assert spent + held <= one.most
         else:
             fits = all(
-                spent + held + first.amount <= one.nanos
+                spent + held + first.amount <= one.most
                 for one, (spent, held) in zip(first.limits, self.memory.balances(first.limits), strict=True)
             )
             assert not fits

@@ -236,7 +236,7 @@ def test_many_who_share_budgets_and_let_holds_expire_never_wait_for_each_other_i
         list(pool.map(work, range(16)))
     ledger.expire(NOW + MONTH)
     assert all(held == 0 for _, held in ledger.balances(limits))
-    assert all(spent <= one.nanos for one, (spent, _) in zip(limits, ledger.balances(limits), strict=True))
+    assert all(spent <= one.most for one, (spent, _) in zip(limits, ledger.balances(limits), strict=True))
     with server().connect() as connection:
         name = database_of(url)
         row = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = %s", (name,)).fetchone()

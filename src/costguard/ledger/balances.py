@@ -38,7 +38,7 @@ class Balances:
 
     def take(self, execute: Execute, limit: Limit, amount: int) -> bool:
         """Hold an amount if the limit has room for it."""
-        return execute(self._take, (amount, limit.key, amount, limit.nanos)).rowcount == 1
+        return execute(self._take, (amount, limit.key, amount, limit.most)).rowcount == 1
 
     def move(
         self, execute: Execute, limits: Sequence[Limit], held: int, spent: int, at_ns: int

@@ -198,7 +198,7 @@ def crossing_payload(crossing: Crossing) -> dict[str, object]:
         "where": dict(limit.budget.where),
         "window": limit.budget.window,
         "fraction": str(crossing.fraction),
-        "limit": limit.nanos,
+        "limit": limit.most,
         "spent": crossing.spent,
         "start": limit.start,
         "end": limit.end,

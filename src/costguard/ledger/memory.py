@@ -46,7 +46,7 @@ class MemoryLedger:
         with self._lock:
             for limit in hold.limits:
                 balance = balances.get(limit.key)
-                if (amount if balance is None else balance[0] + balance[1] + amount) > limit.nanos:
+                if (amount if balance is None else balance[0] + balance[1] + amount) > limit.most:
                     break
             else:
                 self._hold(hold)

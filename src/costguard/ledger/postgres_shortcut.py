@@ -29,7 +29,7 @@ class PostgresShortcut:
         self._look_ahead = look_ahead
 
     def reserve(self, row: Sequence[Any], limits: Sequence[Limit], unknown: Sequence[Limit]) -> bool:
-        most = ",".join([str(limit.nanos) for limit in limits])
+        most = ",".join([str(limit.most) for limit in limits])
         rules = json.dumps([limit_columns(limit) for limit in unknown]) if unknown else None
         return self._ask(_RESERVE, (*row, most, rules))
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 from costguard.budgets import Limit
 from costguard.ledger.base import Refusal
 
-_KEY_THEN_TIGHTNESS = attrgetter("key", "nanos")
+_KEY_THEN_TIGHTNESS = attrgetter("key", "most")
 
 
 def ordered(limits: tuple[Limit, ...]) -> Sequence[Limit]:
@@ -31,9 +31,9 @@ def room(standings: Sequence[tuple[Limit, int, int]], amount: int, *, alone: boo
     """
     if alone:
         for limit, spent, held in standings:
-            if held == 0 and 1 <= limit.nanos - spent < amount:
-                amount = limit.nanos - spent
+            if held == 0 and 1 <= limit.most - spent < amount:
+                amount = limit.most - spent
     for limit, spent, held in standings:
-        if spent + held + amount > limit.nanos:
+        if spent + held + amount > limit.most:
             return Refusal(limit, spent, held)
     return amount
