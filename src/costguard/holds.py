@@ -69,10 +69,10 @@ class Sizing:
               room for what was not seen yet
     """
 
-    __slots__ = ("amount", "bound", "ceiling", "cold", "floor", "input", "learned")
+    __slots__ = ("amount", "bound", "ceiling", "cold", "input", "learned")
 
     def __init__(
-        self, amount: int, bound: int, input: int, ceiling: int, *, cold: bool = False, learned: _Learned | None = None
+        self, amount: int, bound: int, input: int, ceiling: int, learned: _Learned | None = None, cold: bool = False
     ) -> None:
         self.amount = amount
         self.bound = bound
@@ -80,7 +80,11 @@ class Sizing:
         self.ceiling = ceiling
         self.cold = cold
         self.learned = learned
-        self.floor = bound if learned is None else min(amount, max(1, input + learned.seen))
+
+    @property
+    def floor(self) -> int:
+        learned = self.learned
+        return self.bound if learned is None else min(self.amount, max(1, self.input + learned.seen))
 
     @property
     def expected_output_tokens(self) -> int:
@@ -179,7 +183,7 @@ class HoldSizer:
         amount = cost_of_input + learned.extra
         if amount > bound and not learned.bound_broken:
             amount = bound
-        return Sizing(amount if amount > 0 else 1, bound, cost_of_input, ceiling, learned=learned)
+        return Sizing(amount if amount > 0 else 1, bound, cost_of_input, ceiling, learned)
 
     def learn(self, call: Call, nanos: int) -> None:
         """What a call that this sizer sized really cost, nano-dollars."""

@@ -37,8 +37,8 @@ class Flight:
 
     __slots__ = ("_body", "_client", "_hide", "_options", "_ordered", "_route", "call", "holds", "marked", "policy")
 
-    def __init__(
-        self, policy: Policy, route: Route, call: Call, *, client: Any, options: Any, body: dict[str, Any], hide: bool
+    def __init__(  # noqa: PLR0917 - the hot path
+        self, policy: Policy, route: Route, call: Call, client: Any, options: Any, body: dict[str, Any], hide: bool
     ) -> None:
         self.policy = policy
         self.call = call
@@ -222,28 +222,25 @@ def begin(row: Provider, policy: Policy, client: Any, options: Any, kwargs: dict
         log.exception("costguard cannot read a request to %s and lets it pass unseen", row.name)
         return None
     try:
-        return _begin(row, route, policy, client, options=options, streamed=kwargs.get("stream") is True)
+        body = body_of(options)
+        site = site_of(row, client)
+        model = body.get("model") or _deployment(options.url, client.base_url)
+        streamed = kwargs.get("stream") is True
+        call = Call(
+            site.provider,
+            model if type(model) is str and model else UNKNOWN_MODEL,
+            route.operation,
+            0 if route.poll else input_tokens(body),
+            ceiling(route, body),
+            route.produces_output and not route.poll,
+            streamed,
+        )
+        hide = streamed and route.inject and site.usage and ask_for_usage(options, body)
+        return Flight(policy, route, call, client, options, body, hide)
     except Exception:
         log.exception("costguard cannot read the body of a %s request", row.name)
         call = Call(row.name, UNKNOWN_MODEL, route.operation)
-        return Flight(policy, route, call, client=client, options=options, body={}, hide=False)
-
-
-def _begin(row: Provider, route: Route, policy: Policy, client: Any, *, options: Any, streamed: bool) -> Flight:
-    body = body_of(options)
-    site = site_of(row, client)
-    model = body.get("model") or _deployment(options.url, client.base_url)
-    call = Call(
-        site.provider,
-        model if type(model) is str and model else UNKNOWN_MODEL,
-        route.operation,
-        input_tokens=0 if route.poll else input_tokens(body),
-        max_output_tokens=ceiling(route, body),
-        produces_output=route.produces_output and not route.poll,
-        streamed=streamed,
-    )
-    hide = streamed and route.inject and site.usage and ask_for_usage(options, body)
-    return Flight(policy, route, call, client=client, options=options, body=body, hide=hide)
+        return Flight(policy, route, call, client, options, {}, hide=False)
 
 
 def _deployment(*urls: Any) -> str | None:

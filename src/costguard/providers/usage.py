@@ -35,7 +35,17 @@ class Answer(Outcome):
     __slots__ = ("failed", "pending")
 
     def __init__(self, usage: Usage | None = None, model: str | None = None, response_id: str | None = None) -> None:
-        Outcome.__init__(self, "ok", usage, model=model, response_id=response_id)
+        # As `Outcome.__init__` sets them; calling it would cost more than the rest.
+        self.status = "ok"
+        self.usage = usage
+        self.estimated = False
+        self.billable = True
+        self.model = model
+        self.response_id = response_id
+        self.by_response = False
+        self.context = ()
+        self.extra = ()
+        self.ended_ns = 0
         self.pending = False
         self.failed = False
 
