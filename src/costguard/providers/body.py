@@ -84,7 +84,7 @@ def _taps(module: ModuleType) -> tuple[type[Any], type[Any]]:
 
     class SyncTap(Tap, module.SyncByteStream):  # type: ignore[misc,name-defined]
         def __iter__(self) -> Iterator[bytes]:
-            feed = self._meter.feed
+            feed = self._meter.feeder()
             try:
                 for chunk in self._inner:
                     out = feed(chunk)
@@ -104,7 +104,7 @@ def _taps(module: ModuleType) -> tuple[type[Any], type[Any]]:
 
     class AsyncTap(Tap, module.AsyncByteStream):  # type: ignore[misc,name-defined]
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            feed = self._meter.feed
+            feed = self._meter.feeder()
             chunks = self._inner.__aiter__()
             try:
                 async for chunk in chunks:

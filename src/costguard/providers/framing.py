@@ -8,6 +8,7 @@ from base64 import b64decode
 from typing import Any
 
 BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+USAGE = re.compile(rb'"usage"\s*:\s*\{')
 LONGEST_FRAME = 32 * 1024 * 1024
 
 
@@ -28,6 +29,17 @@ def data_of(event: bytes) -> bytes:
     """The data of one server-sent event (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
     found = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
     return found[0] if len(found) == 1 else b"\n".join(found)
+
+
+def usage_only(event: bytes) -> bool:
+    """Whether an event of a chat stream carries its usage and nothing else."""
+    if b'"choices"' not in event or not USAGE.search(event):
+        return False
+    try:
+        parsed = json.loads(data_of(event))
+    except ValueError:
+        return False
+    return isinstance(parsed, dict) and parsed.get("choices") == [] and bool(parsed.get("usage"))
 
 
 def frames(block: bytes) -> tuple[list[bytes], bytes]:

@@ -213,6 +213,17 @@ def openai_answer(response: Any) -> Answer:
     return answer
 
 
+def is_final(event: Mapping[str, Any], *, merged: bool) -> bool:
+    """Whether usage in this event of a stream is the last word: some report it in every event, as it grows."""
+    if merged:
+        delta = event.get("delta")
+        return isinstance(delta, dict) and bool(delta.get("stop_reason"))
+    choices = event.get("choices")
+    if not choices or not isinstance(choices, list):
+        return True
+    return any(fields(choice).get("finish_reason") for choice in choices)
+
+
 def responses_answer(response: Any) -> Answer:
     """The Responses API, and runs of threads: like chat, with a status, and tools that are billed by the call.
 
