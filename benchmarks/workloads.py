@@ -143,11 +143,15 @@ def client(sdk: str, *, asynchronous: bool = False) -> Any:
     chunks = events(sdk)
 
     class Body(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            # As a socket: what was read is gone. The async openai client reads on after `[DONE]`.
+            self._left = iter(chunks)
+
         def __iter__(self) -> Iterator[bytes]:
-            return iter(chunks)
+            return self._left
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            for chunk in chunks:
+            for chunk in self._left:
                 yield chunk
 
     def answer(request: Any) -> Any:
