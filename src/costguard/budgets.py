@@ -2,62 +2,61 @@
 
     $5/day per user
     $500/month
-    $0.50/day per user,feature where environment=production
-    $100/month per team where environment=production tz Europe/Berlin
+    $200/day per user for user=alice
+    100000 tokens/30d per team where environment=production tz Europe/Berlin
 
-`per` names the scope (one account for each value of these tags), `where` the calls it counts.
+`per` names the scope (one account for each value of these tags), `where` the calls it counts, `for` whom the
+limit is meant for. The whole language: docs/budgets.md.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import Decimal
 from json import dumps
-from typing import Literal, get_args
-from zoneinfo import ZoneInfo
+from typing import Any, Literal, get_args
 
+from costguard.budget_actions import DEFAULT_ALERTS, Actions, read_actions, read_fraction, refuses
+from costguard.budget_text import HOW, read_fields, show_line, show_rule
 from costguard.errors import ConfigError
-from costguard.money import from_nanos, show_usd, to_nanos, to_nanos_up, usd
 from costguard.tags import Tags
+from costguard.units import Unit, at_rest, check_unit, from_rest, read_amount, share_of, show_amount, show_number
+from costguard.windows import LOCAL_WINDOWS, Window, as_utc, buckets_beside, read_window, show_span, window_bounds, zone
 
-Window = Literal["hour", "day", "week", "month", "ever"]
-WINDOWS: tuple[str, ...] = get_args(Window)
 Holds = Literal["learned", "strict"]
-
-DEFAULT_ALERTS = (Decimal("0.5"), Decimal("0.8"), Decimal(1))
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAME = r"[A-Za-z_]\w*"
-_BUDGET = re.compile(
-    rf"""\s* (?P<limit>\$?[\d.,_]+) \s* (?:/\s*(?P<window>[A-Za-z]+))?
-    (?: \s+per\s+ (?P<per>{_NAME}(?:\s*,\s*{_NAME})*) )?
-    (?: \s+where\s+ (?P<where>{_NAME}\s*=\s*[^\s,]+(?:\s*,\s*{_NAME}\s*=\s*[^\s,]+)*) )?
-    (?: \s+tz\s+ (?P<tz>\S+) )? \s*""",
-    re.VERBOSE,
-)
-_HOW = 'write it like "$5/day per user" or "$0.50/day per user,feature where environment=production"'
+Computed = Callable[[Tags], Decimal | int | str | None]
+"""Tags of a call to the limit of its payer; None: the budget does not apply to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A rule: at most `limit` USD in each `window`, counted by the tags in `per`, of calls that match `where`.
+    """A rule: at most `limit` in each `window`, counted by the tags in `per`, of calls that match `where`.
 
-    limit:   USD (Decimal, int or string; never a float)
-    window:  hour, day, week (from Monday), month: calendar windows in time zone `tz`; or ever
+    limit:   USD (Decimal, int or string; never a float), or a whole number of tokens or calls; or `Computed`
+    window:  hour, day, week (from Monday), month: calendar windows in time zone `tz`; ever; rolling, with a `span`
+             (or the span itself: "30d", "24h", "90m"); call: a ceiling on one call; request: all calls of one
+             HTTP request
     per:     tag names; each combination of their values is a payer with an account of its own.
              A call without one of these tags counts for the payer `unattributed`
     where:   tags and values that a call must have to be counted
     holds:   "learned" or "strict"; None takes the guard's
     alerts:  fractions of the limit at which people are told, once per payer and window
-    name:    shown instead of the rule in messages
+    name:    shown instead of the rule in messages; needed where the limit is a callable
+    for_:    tags and values of those whom this limit is meant for. Of the rules of one account the most specific
+             one that matches decides
+    unit:    "usd", "tokens" or "calls"
+    span:    how far back a rolling window reaches
+    actions: pairs of a fraction of the limit and "alert", "downgrade:<model>", "fit" or "refuse". To refuse at 1
+             goes without saying; "alert" at 1 in its place makes a budget that refuses nothing
+    observe: decide and record, but refuse nothing
+    account: what its balances are kept under. Without the limit, so that changing the limit keeps what was spent
 
     Raises ConfigError for anything it cannot mean.
     """
 
-    limit: Decimal
+    limit: Decimal | Computed
     window: Window = "day"
     per: tuple[str, ...] = ()
     where: tuple[tuple[str, str], ...] = ()
@@ -65,119 +64,193 @@ class Budget:
     holds: Holds | None = None
     alerts: tuple[Decimal, ...] = DEFAULT_ALERTS
     name: str = ""
+    for_: tuple[tuple[str, str], ...] = ()
+    unit: Unit = "usd"
+    span: timedelta | None = None
+    actions: Actions = ()
+    observe: bool = False
+    account: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        limit = usd(self.limit, what="budget limit")
-        if limit == 0:
-            raise ConfigError("budget limit is $0, which would refuse every call; give an amount above zero")
-        if self.window not in WINDOWS:
-            raise ConfigError(f"budget window {self.window!r} is not one of {', '.join(WINDOWS)}")
+        check_unit(self.unit)
+        for name in ("name", "tz"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"budget {name} {getattr(self, name)!r} must be a string")
         if self.holds not in (None, *get_args(Holds)):
             raise ConfigError(f"budget holds {self.holds!r} must be 'learned' or 'strict'")
         per = (self.per,) if isinstance(self.per, str) else tuple(self.per)
-        where = Tags(self.where if isinstance(self.where, Mapping) else dict(self.where))
         Tags(dict.fromkeys(per, "x"))
         if len(set(per)) < len(per):
             raise ConfigError(f"budget scope per {','.join(per)} names a tag twice")
-        alerts = []
-        for alert in self.alerts:
-            fraction = usd(alert, what="alert fraction")
-            if not 0 < fraction <= 10:
-                raise ConfigError(f'alert fraction {alert} must be above 0; "0.8" tells at 80 % of the limit')
-            alerts.append(fraction)
-        _zone(self.tz)
-        for field, value in (
-            ("limit", limit), ("per", per), ("where", tuple(where.items())), ("alerts", tuple(sorted(set(alerts)))),
+        window, span = read_window(self.window, self.span)
+        zone(self.tz)
+        where, for_ = _tags(self.where), _tags(self.for_)
+        alerts = {read_fraction(alert, what="alert fraction") for alert in self.alerts}
+        account: list[Any] = [show_span(span) if span else window, self.tz, per, dict(where)]
+        if self.unit != "usd":
+            account.append(self.unit)
+        for name, value in (
+            ("limit", self._checked_limit(for_)), ("window", window), ("span", span), ("per", per), ("where", where),
+            ("for_", for_), ("alerts", tuple(sorted(alerts))), ("actions", read_actions(self.actions)),
+            ("observe", bool(self.observe)), ("account", _compact(account)),
         ):  # fmt: skip
-            object.__setattr__(self, field, value)
+            object.__setattr__(self, name, value)
+
+    def _checked_limit(self, for_: tuple[tuple[str, str], ...]) -> Decimal | Computed:
+        if callable(self.limit):
+            if not self.name:
+                raise ConfigError(f"a budget whose limit is computed by {self.limit!r} needs a name=, to be told by")
+            return self.limit
+        limit = read_amount(self.limit, self.unit, what="budget limit")
+        if limit == 0 and not for_:
+            raise ConfigError(
+                f"budget limit is {show_amount(limit, self.unit)}, which would refuse every call; give an amount "
+                f"above zero, or say whom it is for"
+            )
+        return limit
 
     @classmethod
     def parse(cls, text: str) -> Budget:
         """Read a budget from one line; the reverse of `str(budget)`."""
         if not isinstance(text, str):
-            raise ConfigError(f"budget {text!r} is a {type(text).__name__}, not a line of text; {_HOW}")
-        match = _BUDGET.fullmatch(text)
-        if match is None:
-            raise ConfigError(f"budget {text!r} cannot be read; {_HOW}")
-        window = (match["window"] or "").lower()
-        if window not in WINDOWS:
-            said = f"window {match['window']!r}" if window else "no window"
-            raise ConfigError(f"budget {text!r} has {said}; use one of {', '.join(f'/{name}' for name in WINDOWS)}")
+            raise ConfigError(f"budget {text!r} is a {type(text).__name__}, not a line of text; {HOW}")
         try:
-            return cls(
-                limit=usd(match["limit"], what="limit"),
-                window=window,  # type: ignore[arg-type]  # checked above
-                per=tuple(re.split(r"\s*,\s*", match["per"])) if match["per"] else (),
-                where=tuple(_pairs(match["where"]).items()),
-                tz=match["tz"] or "UTC",
-            )
+            return cls(**read_fields(text))
         except ConfigError as error:
-            raise ConfigError(f"budget {text!r}: {error}") from None
+            said = str(error)
+            raise ConfigError(said if repr(text) in said else f"budget {text!r}: {said}") from None
 
     def __str__(self) -> str:
-        text = f"{show_usd(self.limit)}/{self.window}"
-        if self.per:
-            text += f" per {','.join(self.per)}"
-        if self.where:
-            text += f" where {','.join(f'{name}={value}' for name, value in self.where)}"
-        return text if self.tz == "UTC" else f"{text} tz {self.tz}"
+        """The line that `parse` reads as this budget. One that is computed has no such line: it prints its name."""
+        return show_line(self)
+
+    @property
+    def rule(self) -> str:
+        """The beginning of the line: what is counted, and how much of it there may be; for people."""
+        return show_rule(self)
 
     @property
     def title(self) -> str:
-        return self.name or str(self)
+        return self.name or self.rule
 
     @property
     def scope(self) -> tuple[str, ...]:
         return self.per
 
     @property
-    def account(self) -> str:
-        """What its balances are kept under. Without the limit, so that changing the limit keeps what was spent."""
-        return _compact([self.window, self.tz, self.per, dict(self.where)])
+    def period(self) -> str:
+        """The window as it is written: "day", "30d"."""
+        return show_span(self.span) if self.span else self.window
+
+    @property
+    def identity(self) -> str:
+        """What tells this rule from others, wherever it comes from: its account, and whom it is for."""
+        return _compact([self.account, dict(self.for_)])
+
+    @property
+    def is_local(self) -> bool:
+        """Counted in the process of the call, for one call or one request; no ledger has a balance of it."""
+        return self.window in LOCAL_WINDOWS
 
     def counts(self, tags: Tags) -> bool:
         return all(tags.value(name) == value for name, value in self.where)
 
-    def limit_for(self, tags: Tags, at_ns: int) -> Limit:
+    def limit_for(self, tags: Tags, at_ns: int, granted: int = 0) -> Limit:
         """This budget applied to the payer of these tags, in the window of this moment."""
-        start, end = window_bounds(self.window, self.tz, at_ns)
-        return Limit(self, tuple((name, tags.value(name)) for name in self.per), start, end)
+        start, end = window_bounds(self.window, self.tz, at_ns, self.span)
+        return Limit(self, tuple((name, tags.value(name)) for name in self.per), start, end, granted)
 
 
 class Limit:
     """A budget applied to one payer in one window.
 
     key:         what its balance is stored under: account, payer and window start
-    unit:        what it counts: "usd"; its integers are nano-dollars then
-    most:        the limit, an integer of its unit
+    unit:        what it counts: "usd", "tokens" or "calls"; its integers are nano-dollars, tokens or calls
+    most:        the limit, an integer of its unit, with what was granted and without `prior`
     marks:       the spending, in the unit, at which people are told, with the fraction it is
-    start, end:  nanoseconds since 1970; end is None for `ever`
+    actions:     the spending from which something is done, with what: pairs, ascending; () where it only refuses
+    refuses:     False if what does not fit is only told
+    observe:     decisions are recorded, nothing is refused
+    prior:       what the earlier buckets of a rolling window have used; it is no part of this balance
+    start, end:  nanoseconds since 1970; end is None for `ever`; of the bucket for a rolling window
     """
 
-    __slots__ = ("budget", "end", "key", "marks", "most", "payer", "start", "unit")
+    __slots__ = (
+        "_before", "actions", "budget", "end", "key", "marks", "most", "observe", "payer", "prior", "refuses",
+        "start", "unit",
+    )  # fmt: skip
 
-    def __init__(self, budget: Budget, payer: tuple[tuple[str, str], ...], start: int, end: int | None) -> None:
+    def __init__(
+        self, budget: Budget, payer: tuple[tuple[str, str], ...], start: int, end: int | None, granted: int = 0
+    ) -> None:
+        if not isinstance(budget.limit, Decimal):
+            raise ConfigError(f"budget {budget.name!r} computes its limit; ask a BudgetSet for its limits")
         self.budget = budget
         self.payer = payer
         self.start = start
         self.end = end
-        self.unit = "usd"
-        self.most = to_nanos(budget.limit)
-        self.marks = tuple((to_nanos_up(budget.limit * fraction), fraction) for fraction in budget.alerts)
+        self.unit: Unit = budget.unit
+        self.prior = 0
+        self.most = most = at_rest(budget.limit, budget.unit) + granted
+        self.marks = tuple((share_of(most, at), at) for at in _told(budget)) if most else ()
+        self.actions = tuple((share_of(most, at), action) for at, action in budget.actions)
+        self.refuses = refuses(budget.actions)
+        self.observe = budget.observe
         self.key = f"{budget.account[:-1]},{_compact([value for _, value in payer])},{start // 10**9}]"
+        self._before: tuple[Limit, ...] | None = None
+
+    @property
+    def before(self) -> tuple[Limit, ...]:
+        """The other buckets whose spending counts in this one, the next one included; () unless it is rolling."""
+        span = self.budget.span
+        if span is None:
+            return ()
+        if self._before is None:
+            beside = buckets_beside(span, self.budget.tz, self.start)
+            self._before = tuple(Limit(self.budget, self.payer, start, end) for start, end in beside)
+        return self._before
+
+    def over(self, prior: int) -> Limit:
+        """This limit as it is when the other buckets have used this much: marks that they passed are left out."""
+        if not prior:
+            return self
+        lowered = Limit.__new__(Limit)
+        for name in ("budget", "payer", "start", "end", "unit", "key", "refuses", "observe", "_before"):
+            setattr(lowered, name, getattr(self, name))
+        lowered.prior = self.prior + prior
+        lowered.most = self.most - prior
+        lowered.marks = tuple((mark - prior, at) for mark, at in self.marks if mark > prior)
+        lowered.actions = tuple((threshold - prior, action) for threshold, action in self.actions)
+        return lowered
+
+    @property
+    def told_as(self) -> str:
+        """What its crossings are known by: its key; of a rolling one, one for each span of time that has passed, as
+        people are not told anew in every bucket."""
+        span = self.budget.span
+        if span is None:
+            return self.key
+        number = self.start // (span // timedelta(microseconds=1) * 1000)
+        return f"{self.key[: self.key.rindex(',')]},{number}*{self.budget.period}]"
 
     @property
     def resets_at(self) -> datetime | None:
-        return None if self.end is None else _EPOCH + timedelta(microseconds=self.end // 1000)
+        """When the window ends; of a rolling one, when its oldest spending begins to fall out."""
+        return None if self.end is None else as_utc(self.end)
 
     def standing(self, spent: int, held: int) -> Standing:
         payer = ",".join(f"{name}={value}" for name, value in self.payer) or "everyone"
-        return Standing(self.budget, payer, self.budget.limit, from_nanos(spent), from_nanos(held), self.resets_at)
+        unit = self.unit
+        limit, spent = self.most + self.prior, spent + self.prior
+        return Standing(
+            self.budget, payer, from_rest(limit, unit), from_rest(spent, unit), from_rest(held, unit),
+            self.resets_at, unit,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A limit and where it stands: amounts in USD, `resets_at` in UTC (None: never)."""
+    """A limit and where it stands: amounts in its unit (USD unless it says so), `resets_at` in UTC (None: never)."""
 
     budget: Budget
     payer: str
@@ -185,6 +258,7 @@ class Standing:
     spent: Decimal
     held: Decimal
     resets_at: datetime | None
+    unit: Unit = "usd"
 
     @property
     def remaining(self) -> Decimal:
@@ -192,64 +266,28 @@ class Standing:
         return max(Decimal(0), self.limit - self.spent - self.held)
 
     def __str__(self) -> str:
-        held = f" and {show_usd(self.held)} is held by running calls" if self.held else ""
-        scope = f"per {','.join(self.budget.per)}, " if self.budget.per else ""
-        resets = "never resets" if self.resets_at is None else f"resets {self.resets_at:%Y-%m-%dT%H:%MZ}"
+        budget, unit = self.budget, self.unit
+        held = f" and {show_amount(self.held, unit)} is held by running calls" if self.held else ""
+        scope = f"per {','.join(budget.per)}, " if budget.per else ""
+        resets = "never resets"
+        if budget.is_local:
+            resets = f"counted anew for each {budget.window}"
+        elif self.resets_at is not None:
+            resets = f"{'the first of it returns' if budget.span else 'resets'} {self.resets_at:%Y-%m-%dT%H:%MZ}"
         return (
-            f"{self.payer} has spent {show_usd(self.spent)} of {show_usd(self.limit)}"
-            f" ({scope}{self.budget.window}){held}; {resets}"
+            f"{self.payer} has spent {show_number(self.spent, unit)} of {show_amount(self.limit, unit)}"
+            f" ({scope}{budget.period}){held}; {resets}"
         )
 
 
-def window_bounds(window: Window, tz: str, at_ns: int) -> tuple[int, int | None]:
-    """Start and end of the calendar window around a moment, in nanoseconds since 1970.
-
-    A day of 23 or 25 hours, as daylight saving makes them, starts and ends at local midnight.
-    """
-    if window == "ever":
-        return 0, None
-    if window == "hour" and tz == "UTC":
-        start = at_ns - at_ns % (3600 * 10**9)
-        return start, start + 3600 * 10**9
-    zone = _zone(tz)
-    now = (_EPOCH + timedelta(microseconds=at_ns // 1000)).astimezone(zone)
-    if window == "hour":
-        # In UTC arithmetic: a repeated local hour is two windows, not one of two hours.
-        past = timedelta(minutes=now.minute, seconds=now.second, microseconds=now.microsecond)
-        begin = now.astimezone(UTC) - past
-        return _ns(begin), _ns(begin + timedelta(hours=1))
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    if window == "day":
-        return _ns(day), _ns(day + timedelta(days=1))
-    if window == "week":
-        monday = day - timedelta(days=day.weekday())
-        return _ns(monday), _ns(monday + timedelta(days=7))
-    first = day.replace(day=1)
-    return _ns(first), _ns((first + timedelta(days=32)).replace(day=1))
+def _tags(given: Mapping[str, str] | tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(Tags(given if isinstance(given, Mapping) else dict(given)).items())
 
 
-def _ns(moment: datetime) -> int:
-    return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def _zone(tz: str) -> tzinfo:
-    if tz == "UTC":
-        return UTC
-    try:
-        return ZoneInfo(tz)
-    except (KeyError, ValueError, OSError, TypeError):
-        raise ConfigError(f"time zone {tz!r} is not known; use an IANA name such as Europe/Berlin or UTC") from None
+def _told(budget: Budget) -> list[Decimal]:
+    """The fractions at which people are told."""
+    return sorted({*budget.alerts, *(at for at, action in budget.actions if action == "alert")})
 
 
 def _compact(value: object) -> str:
     return dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def _pairs(text: str | None) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for part in re.split(r"\s*,\s*", text) if text else ():
-        name, _, value = part.partition("=")
-        if name.strip() in pairs:
-            raise ConfigError(f"where names the tag {name.strip()!r} twice")
-        pairs[name.strip()] = value.strip()
-    return pairs

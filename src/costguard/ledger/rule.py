@@ -11,41 +11,29 @@ Columns = tuple[str, int, int | None, str, str]
 
 
 def limit_columns(limit: Limit) -> Columns:
-    budget = limit.budget
-    rule = {
-        "limit": str(budget.limit),
-        "window": budget.window,
-        "per": budget.per,
-        "where": budget.where,
-        "tz": budget.tz,
-        "holds": budget.holds,
-        "alerts": [str(alert) for alert in budget.alerts],
-        "name": budget.name,
-    }
     return (
         limit.key,
         limit.start // 1000,
         None if limit.end is None else limit.end // 1000,
         json.dumps(limit.payer, separators=(",", ":")),
-        json.dumps(rule, separators=(",", ":")),
+        str(limit.budget),
     )
 
 
 def read_limit(start: int, until: int | None, payer: str, budget: str) -> Limit:
-    """The limit as it was when its balance was last used by a process that knew the budget."""
-    rule = json.loads(budget)
+    """The limit as it was when its balance was last used by a process that knew the budget, without grants."""
     return Limit(
-        Budget(
-            limit=rule["limit"],
-            window=rule["window"],
-            per=tuple(rule["per"]),
-            where=tuple((name, value) for name, value in rule["where"]),
-            tz=rule["tz"],
-            holds=rule["holds"],
-            alerts=tuple(rule["alerts"]),
-            name=rule["name"],
-        ),
+        _read_budget(budget),
         tuple((name, value) for name, value in json.loads(payer)),
         start * 1000,
         None if until is None else until * 1000,
     )
+
+
+def _read_budget(text: str) -> Budget:
+    if not text.startswith("{"):
+        return Budget.parse(text)
+    # Balances of before v0002 have the fields of that time.
+    rule = json.loads(text)
+    where = tuple((name, value) for name, value in rule.pop("where"))
+    return Budget(**{**rule, "per": tuple(rule["per"]), "where": where, "alerts": tuple(rule["alerts"])})
