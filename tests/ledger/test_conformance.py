@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from costguard.budgets import Budget
-from costguard.events import Crossing
+from costguard.events import Crossing, Hold
 from costguard.ledger.base import Ledger, Refusal, Sum, crossing_payload
 from costguard.pricing.rates import Rates
 from costguard.pricing.usage import Usage
@@ -329,7 +329,6 @@ def test_an_expired_hold_is_charged_with_its_tags(ledger: Ledger) -> None:
     assert "never settled" in str(lost.reason)
     assert [facts(known) for known in ledger.entries({})] == [facts(lost)]
     assert ledger.balances(dead.limits) == [(30 * CENT, 20 * CENT)]
-    assert not ledger.release(dead)
 
 
 def test_an_expired_hold_of_nothing_leaves_the_cost_unknown(ledger: Ledger) -> None:
@@ -344,6 +343,185 @@ def test_an_expired_hold_that_passes_a_mark_is_told(ledger: Ledger) -> None:
     (parcel,) = ledger.claim(NOW + 3 * SECOND, lease_ns=SECOND)
     assert (parcel.payload["fraction"], parcel.payload["spent"]) == ("0.5", 60 * CENT)
     assert parcel.payload["payer"] == {"user": "alice"}
+
+
+# -- many at once
+
+
+def test_settling_many_answers_what_each_of_them_would_have_answered(ledger: Ledger) -> None:
+    calls = [hold(limit(), limit("$5/month"), cents=20) for _ in range(6)]
+    for one in calls:
+        ledger.reserve(one, NOW, alone=True)
+    answers = ledger.settle_all([(entry(one, 20), one) for one in calls])
+    told = [None if some is None else [(one.fraction, one.spent) for one in some] for some in answers]
+    assert told == [
+        [], [], [(Decimal("0.5"), 60 * CENT)], [(Decimal("0.8"), 80 * CENT)], [(Decimal(1), 100 * CENT)], [],
+    ]  # fmt: skip
+    assert ledger.balances([limit(), limit("$5/month")]) == [(120 * CENT, 0)] * 2
+    assert ledger.undelivered() == 3
+    assert [known.call_id for known in ledger.entries({})] == [one.call.id for one in reversed(calls)]
+
+
+def test_settling_many_twice_changes_nothing(ledger: Ledger) -> None:
+    calls = [hold(cents=2) for _ in range(5)]
+    both = [(entry(one, 2), one) for one in calls]
+    assert ledger.settle_all(both[:3]) == [()] * 3
+    assert ledger.settle_all(both) == [None] * 3 + [()] * 2
+    assert ledger.settle_all(both) == [None] * 5
+    assert ledger.settle_all([]) == []
+    assert ledger.balances([limit()]) == [(10 * CENT, 0)]
+    assert len(ledger.entries({})) == 5
+
+
+def test_an_entry_that_comes_twice_in_one_lot_is_recorded_once(ledger: Ledger) -> None:
+    one, other = hold(cents=30), hold(cents=5)
+    ledger.reserve(one, NOW)
+    lot = [(entry(one, 30), one), (entry(other, 5), None), (entry(one, 30), one), (entry(one, 40), None)]
+    assert ledger.settle_all(lot) == [(), (), None, None]
+    assert ledger.balances(one.limits) == [(30 * CENT, 0)]
+
+
+def test_the_truth_may_come_in_the_same_lot_as_what_it_replaces(ledger: Ledger) -> None:
+    one, other = hold(cents=60), hold(cents=10)
+    lot = [(entry(one, 60, status="pending"), one), (entry(one, 20), one), (entry(other, 10), other)]
+    first, second, third = ledger.settle_all(lot)
+    assert [crossing.fraction for crossing in first or ()] == [Decimal("0.5")]
+    assert (second, third) == ((), ())
+    assert ledger.balances(one.limits) == [(30 * CENT, 0)]
+    assert [(known.status, known.nanos) for known in ledger.entries({"user": "alice"})] == [
+        ("ok", 10 * CENT), ("ok", 20 * CENT),
+    ]  # fmt: skip
+
+
+def test_a_lot_may_bring_the_truth_of_lost_calls_and_entries_without_holds(ledger: Ledger) -> None:
+    lost, held, free = hold(cents=30, seconds=1), hold(cents=20), hold(cents=1)
+    ledger.reserve(lost, NOW)
+    ledger.reserve(held, NOW)
+    ledger.expire(NOW + 5 * SECOND)
+    free.limits = ()
+    lot = [(entry(lost, 7), lost), (entry(held, None), None), (entry(free, 9), free), (entry(lost, 8), lost)]
+    assert ledger.settle_all(lot) == [(), (), (), None]
+    assert ledger.balances(lost.limits) == [(7 * CENT, 0)]
+    assert ledger.spent({}) == 16 * CENT
+
+
+def test_hundreds_of_payers_are_settled_in_one_lot(ledger: Ledger) -> None:
+    calls = [hold(tags=Tags(user=f"user{number % 300}"), cents=1) for number in range(700)]
+    answers = ledger.settle_all([(entry(one, 30), one) for one in calls])
+    assert sum(len(some or ()) for some in answers) == 300 + 100
+    assert ledger.balances([calls[0].limits[0], calls[299].limits[0]]) == [(90 * CENT, 0), (60 * CENT, 0)]
+    assert ledger.spent({}) == 700 * 30 * CENT
+
+
+# -- extend and look
+
+
+def test_a_hold_that_is_extended_expires_later(ledger: Ledger) -> None:
+    one, other = hold(cents=30, seconds=10), hold(cents=20, seconds=10)
+    ledger.reserve(one, NOW)
+    ledger.reserve(other, NOW)
+    assert ledger.extend([one.call.id], NOW + 60 * SECOND) == {one.call.id}
+    assert [lost.call_id for lost in ledger.expire(NOW + 20 * SECOND)] == [other.call.id]
+    assert [lost.call_id for lost in ledger.expire(NOW + 60 * SECOND)] == [one.call.id]
+
+
+def test_only_what_still_is_a_hold_is_extended(ledger: Ledger) -> None:
+    held, settled, released, lost, never = (hold(cents=5, seconds=n) for n in (60, 60, 60, 1, 60))
+    for one in (held, settled, released, lost):
+        ledger.reserve(one, NOW)
+    ledger.settle(entry(settled, 5), settled)
+    ledger.release(released)
+    ledger.expire(NOW + 5 * SECOND)
+    ids = [one.call.id for one in (held, settled, released, lost, never)]
+    assert ledger.extend(ids, NOW + 90 * SECOND) == {held.call.id}
+    assert ledger.extend([], NOW) == set()
+
+
+def test_the_first_limit_that_is_spent_is_reached(ledger: Ledger) -> None:
+    day, month, week = limit("$1/day per user"), limit("$1/month"), limit("$2/week")
+    assert ledger.reached([day, month, week]) is None
+    one = hold(day, month, week, cents=99)
+    ledger.settle(entry(one, 99), one)
+    ledger.reserve(hold(day, cents=1), NOW)
+    assert ledger.reached([day, month, week]) is None
+    ledger.settle(entry(two := hold(day, month, week), 2), two)
+    assert ledger.reached([week, month, day]) == Refusal(day, 101 * CENT, 1 * CENT)
+    assert ledger.reached([week, month]) == Refusal(month, 101 * CENT, 0)
+    assert ledger.reached([week]) is None
+    assert ledger.reached([]) is None
+
+
+# -- release of what was lost
+
+
+def test_a_lost_call_that_is_released_was_never_made(ledger: Ledger) -> None:
+    slow = hold(limit(), limit("$5/month"), cents=30, seconds=1)
+    ledger.reserve(slow, NOW)
+    ledger.expire(NOW + 5 * SECOND)
+    assert ledger.release(slow)
+    assert not ledger.release(slow)
+    assert ledger.balances(slow.limits) == [(0, 0)] * 2
+    assert ledger.entries({}) == []
+
+
+def test_what_was_settled_or_waits_for_its_answer_cannot_be_released(ledger: Ledger) -> None:
+    for status in ("ok", "pending"):
+        one = hold(cents=30)
+        ledger.settle(entry(one, 30, status=status), one)
+        assert not ledger.release(one)
+    assert ledger.balances([limit()]) == [(60 * CENT, 0)]
+
+
+# -- units
+
+
+def test_each_limit_counts_in_its_own_unit(ledger: Ledger) -> None:
+    rules = ("$1/day per user", "1000 tokens/day per user", "2 calls/day per user")
+    limits = [limit(rule) for rule in rules]
+
+    def begin() -> Hold:
+        one = hold(*limits, cents=20)
+        one.tokens = 300
+        return one
+
+    first, second = begin(), begin()
+    assert ledger.reserve(first, NOW) is None
+    assert ledger.balances(limits) == [(0, 20 * CENT), (0, 300), (0, 1)]
+    ledger.settle(entry(first, 5, usage=Usage(input_tokens=400, output_tokens=60)), first)
+    assert ledger.balances(limits) == [(5 * CENT, 0), (460, 0), (1, 0)]
+    assert ledger.reserve(second, NOW) is None
+    refusal = ledger.reserve(begin(), NOW)
+    assert refusal is not None
+    # In the order of the keys, calls come before tokens.
+    assert (refusal.limit.unit, refusal.spent, refusal.held) == ("calls", 1, 1)
+    assert ledger.release(second)
+    assert ledger.balances(limits) == [(5 * CENT, 0), (460, 0), (1, 0)]
+    answers = ledger.settle_all([(entry(one, 0, status="error", usage=Usage()), one) for one in (begin(), begin())])
+    assert answers == [(), ()]
+    assert ledger.balances(limits) == [(5 * CENT, 0), (460, 0), (1, 0)]
+
+
+def test_a_lost_call_is_charged_in_each_unit_and_replaced_in_each(ledger: Ledger) -> None:
+    limits = [limit(rule) for rule in ("$1/day per user", "1000 tokens/day per user", "5 calls/day per user")]
+    slow = hold(*limits, cents=20, seconds=1)
+    slow.tokens = 600
+    ledger.reserve(slow, NOW)
+    (lost,) = ledger.expire(NOW + 5 * SECOND)
+    assert lost.nanos == 20 * CENT
+    assert ledger.balances(limits) == [(20 * CENT, 0), (600, 0), (1, 0)]
+    assert {parcel.payload["spent"] for parcel in ledger.claim(NOW, lease_ns=1)} == {600}
+    truth = entry(slow, 3, status="error", usage=Usage(input_tokens=50))
+    assert ledger.settle(truth, None) == ()
+    assert ledger.balances(limits) == [(3 * CENT, 0), (50, 0), (0, 0)]
+
+
+def test_a_hold_alone_shrinks_in_its_units(ledger: Ledger) -> None:
+    limits = [limit("$1/day per user"), limit("1000 tokens/day per user"), limit("5 calls/day per user")]
+    large = hold(*limits, cents=500)
+    large.tokens = 5000
+    assert ledger.reserve(large, NOW, alone=True) is None
+    assert (large.amount, large.tokens) == (100 * CENT, 1000)
+    assert ledger.balances(limits) == [(0, 100 * CENT), (0, 1000), (0, 1)]
 
 
 # -- crossings and the outbox

@@ -22,6 +22,7 @@ from costguard.ledger.opening import open_ledger
 from costguard.tags import Tags
 from tests.ledger.postgres import server
 from tests.ledger.proxy import Proxy
+from tests.ledger.rows import drawing, lease
 from tests.ledger.test_concurrency import assert_books_are_exact, go, start
 from tests.ledger.values import CENT, DAY, NOW, SECOND, entry, hold, limit
 from tests.ledger.worker import spend
@@ -89,6 +90,21 @@ def test_a_hold_is_taken_and_settled_in_one_round_trip_each(far: Ledger, proxy: 
     assert proxy.trips() == 1
 
 
+def test_limits_in_any_unit_are_held_and_settled_in_one_round_trip_each(far: Ledger, proxy: Proxy) -> None:
+    limits = (limit(), limit("5000 tokens/day per user"), limit("50 calls/day per user"))
+    for cents in (0, 3):
+        one = hold(*limits, cents=cents)
+        one.tokens = 300
+        assert far.reserve(one, NOW) is None
+        assert proxy.trips() == 1
+        assert far.balances(limits)[1:] == [(110 * (cents > 0), 300), (cents > 0, 1)]
+        proxy.trips()
+        # The balance of a unit that was never spent on is there from the hold on.
+        assert far.settle(entry(one, cents), one) == ()
+        assert proxy.trips() == 1
+    assert far.balances(limits) == [(3 * CENT, 0), (220, 0), (2, 0)]
+
+
 def test_a_payer_never_seen_costs_no_further_round_trip(far: Ledger, proxy: Proxy) -> None:
     bob = Tags(user="bob")
     far.settle(entry(hold(tags=bob), 1), None)
@@ -102,6 +118,47 @@ def test_a_call_without_budgets_is_recorded_in_one_round_trip(far: Ledger, proxy
     assert far.settle(entry(hold(), 3), None) == ()
     assert proxy.trips() == 1
     assert far.spent({}) == 3 * CENT
+
+
+def test_hundreds_of_calls_held_out_of_leases_are_settled_in_six_round_trips(far: Ledger, proxy: Proxy) -> None:
+    taken = [lease(limit("$90/day per user"), 3000 * CENT), lease(limit("$90/month"), 3000 * CENT)]
+    for row in taken:
+        assert far.reserve(row, NOW) is None
+    calls = [drawing(*taken, cents=5) for _ in range(500)]
+    proxy.trips()
+    assert far.settle_all([(entry(one, 5, response_id='a"\\,b', reason="NULL"), one) for one in calls]) == [()] * 500
+    assert proxy.trips() == 6
+    assert far.balances([row.limits[0] for row in taken]) == [(2500 * CENT, 500 * CENT)] * 2
+    (read,) = far.entries({}, limit=1)
+    assert (read.response_id, read.reason) == ('a"\\,b', "NULL")
+
+
+@pytest.mark.parametrize("step", range(5), ids=["begin", "hold", "amount", "balance", "commit"])
+def test_a_part_of_a_lease_is_not_given_back_twice_when_the_answer_was_lost(
+    far: Ledger, proxy: Proxy, step: int
+) -> None:
+    taken = lease(limit("$90/month"), 50 * CENT)
+    assert far.reserve(taken, NOW) is None
+    proxy.spare = step
+    proxy.lose_next.set()
+    with pytest.raises(StoreUnavailable):
+        far.shrink(taken, 5 * CENT)
+    # The server may still be at it when the client has been told that the connection is gone.
+    deadline = time.monotonic() + 10
+    expected = 45 if step == 4 else 50
+    while far.balances(taken.limits) != [(0, expected * CENT)]:
+        assert time.monotonic() < deadline
+    assert far.release(taken)
+    assert far.balances(taken.limits) == [(0, 0)]
+
+
+def test_a_lot_whose_answer_was_lost_is_settled_once(far: Ledger, proxy: Proxy) -> None:
+    calls = [hold(cents=1) for _ in range(10)]
+    lot = [(entry(one, 1), one) for one in calls]
+    proxy.lose_next.set()
+    assert len(far.settle_all(lot)) == 10
+    assert far.settle_all(lot) == [None] * 10
+    assert far.balances([limit()]) == [(10 * CENT, 0)]
 
 
 def test_a_hold_whose_answer_was_lost_is_taken_once(far: Ledger, proxy: Proxy) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from costguard.budgets import Limit
-from costguard.events import Crossing
+from costguard.events import Crossing, Entry
 from costguard.ledger.driver import Driver, Execute
 from costguard.ledger.marks import crossed
+from costguard.ledger.moves import Moves
 from costguard.ledger.outbox import Outbox
 from costguard.ledger.rule import limit_columns, read_limit
+
+_PLACE = itemgetter(0)
 
 
 class Balances:
     def __init__(self, driver: Driver, outbox: Outbox) -> None:
         self._outbox = outbox
+        self._bulk = driver.bulk
         self._text = driver.text
         self._lock = driver.for_update
         self._know = driver.text(
@@ -26,7 +31,7 @@ class Balances:
             "UPDATE costguard_balances SET held = held + ? WHERE key = ? AND spent + held + ? <= ?"
         )
         self._move = driver.text(
-            "UPDATE costguard_balances SET held = held + ?, spent = spent + ? WHERE key = ? RETURNING spent"
+            "UPDATE costguard_balances SET held = held - ?, spent = spent + ? WHERE key = ? RETURNING spent"
         )
         self._rule = driver.text("SELECT start, until, payer, budget FROM costguard_balances WHERE key = ?")
 
@@ -40,28 +45,46 @@ class Balances:
         """Hold an amount if the limit has room for it."""
         return execute(self._take, (amount, limit.key, amount, limit.most)).rowcount == 1
 
-    def move(
-        self, execute: Execute, limits: Sequence[Limit], held: int, spent: int, at_ns: int
+    def move(self, execute: Execute, moves: Moves) -> list[tuple[int, Crossing]]:
+        """Change the balances; the crossings that were new, each with the settlement that made it."""
+        changes = moves.by_key()
+        if not changes:
+            return []
+        after = self._bulk.move(execute, changes)
+        if len(after) < len(changes):
+            missing = [change for change in changes if change[0] not in after and change[0] in moves.limits]
+            self.know(execute, [moves.limits[key] for key, _, _ in missing])
+            after |= self._bulk.move(execute, missing)
+        passed: list[tuple[int, Crossing]] = []
+        for key, _, spent in changes:
+            if spent:
+                passed += moves.crossings(key, after[key])
+        if len(passed) > 1:
+            passed.sort(key=_PLACE)
+        return [(place, crossing) for place, crossing in passed if self._outbox.add(execute, crossing)]
+
+    def move_each(
+        self, execute: Execute, limits: Sequence[Limit], freed: int, entry: Entry, at_ns: int
     ) -> tuple[Crossing, ...]:
-        """Change the balances of these limits, each once; the crossings that were new."""
-        if not held and not spent:
-            return ()
+        """Settle one entry whose hold was the same on all these limits, statement by statement."""
         passed: list[Crossing] = []
         key = None
-        after = 0
+        after = spent = 0
         for limit in limits:
             if limit.key != key:
                 key = limit.key
-                row = execute(self._move, (held, spent, key)).fetchone()
+                spent = entry.on(limit)
+                if not spent and not freed:
+                    continue
+                row = execute(self._move, (freed, spent, key)).fetchone()
                 if row is None:
                     self.know(execute, (limit,))
-                    row = execute(self._move, (held, spent, key)).fetchone()
-                after = row[0]
-            if spent > 0:
+                    row = execute(self._move, (freed, spent, key)).fetchone()
+                (after,) = row
+            # Most spending is below the first mark.
+            if spent > 0 and limit.marks and after >= limit.marks[0][0]:
                 passed += crossed(limit, after - spent, after, at_ns)
-        if not passed:
-            return ()
-        return tuple([crossing for crossing in passed if self._outbox.add(execute, crossing)])
+        return tuple([crossing for crossing in passed if self._outbox.add(execute, crossing)]) if passed else ()
 
     def read(self, execute: Execute, limits: Sequence[Limit], *, lock: bool = False) -> list[tuple[int, int]]:
         """(spent, held) of each limit."""
@@ -74,21 +97,11 @@ class Balances:
         found = {key: (spent, held) for key, spent, held in rows}
         return [found.get(limit.key, (0, 0)) for limit in limits]
 
-    def limits(self, execute: Execute, keys: str, known: Iterable[Limit] = ()) -> list[Limit]:
-        """The limits of these keys (see `write_keys`): the known ones, else as their balances tell them."""
+    def limits(self, execute: Execute, keys: Iterable[str], known: Iterable[Limit] = ()) -> list[Limit]:
+        """The limits of these keys: the known ones, else as their balances tell them."""
         found: list[Limit] = []
-        for key in read_keys(keys):
+        for key in keys:
             same = [limit for limit in known if limit.key == key]
             row = None if same else execute(self._rule, (key,)).fetchone()
             found += same if row is None else [read_limit(*row)]
         return found
-
-
-def write_keys(limits: Iterable[Limit]) -> str:
-    """The keys, one on each line: they are JSON, which has no raw newline. Much quicker than JSON of JSON."""
-    return "\n".join([limit.key for limit in limits])
-
-
-def read_keys(text: str) -> list[str]:
-    # Not splitlines: a tag's value may hold U+2028 and others that it takes for line ends.
-    return list(dict.fromkeys(text.split("\n"))) if text else []

@@ -1,7 +1,8 @@
 """The protocol of a ledger: a few atomic verbs with the condition inside.
 
 Every implementation passes `tests/ledger/test_conformance.py`. A verb is one transaction: it happens
-wholly or not at all, whatever dies. Amounts are integer nano-dollars, times nanoseconds since 1970.
+wholly or not at all, whatever dies. Amounts are integers of the unit of their limit (nano-dollars, tokens
+or calls: `hold.on(limit)`, `entry.on(limit)`), times nanoseconds since 1970.
 A store that cannot be reached raises `StoreUnavailable`, naming itself and the reason.
 """
 
@@ -12,16 +13,42 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from costguard.budgets import Limit
+from costguard.call import Call
 from costguard.events import Crossing, Entry, Hold
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a hold was not taken: the first limit, in key order, that it did not fit; nano-dollars."""
+    """Why a hold was not taken: the first limit, in key order, that it did not fit; in the limit's unit."""
 
     limit: Limit
     spent: int
     held: int
+
+
+LEASE = ("costguard", "lease")
+"""Provider and operation of the call that is made for a lease: nobody's call, nothing was asked of a provider."""
+
+
+def is_lease(call: Call) -> bool:
+    return call.operation == LEASE[1] and call.provider == LEASE[0]
+
+
+def is_lost_lease(entry: Entry) -> bool:
+    """The charge of a lease whose owner died: it counts on the lease's budget, and is no call's cost."""
+    return (entry.provider, entry.operation) == LEASE
+
+
+class Lease(Hold):
+    """A slice of one limit, held by a worker for calls to come: `amount` is in the unit of the limit, whatever it is.
+
+    Its call is made for it alone, see `LEASE`. Calls that are held out of it name that call's id in `Hold.leases`.
+    """
+
+    __slots__ = ()
+
+    def on(self, limit: Limit) -> int:
+        return self.amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +111,31 @@ class Ledger(Protocol):
 
         A limit has room if spent + held + amount <= limit. Limits are taken in the order of their keys.
         Before it refuses, the holds on these limits that expired by `now_ns` are charged as `lost`.
+        A hold that is there already, by its call's id, is taken once, whatever it is now said to be.
+
+        A `Lease` is taken like any hold.
 
         alone: on a limit where nothing else is held, the amount may shrink to what is left (at least 1);
-            `hold.amount` is lowered to what was taken. For a first call of unknown cost, which then
-            has the limit to itself instead of being refused while money is left.
+            `hold.amount`, or `hold.tokens`, is lowered to what was taken. For a first call of unknown cost, which
+            then has the limit to itself instead of being refused while money is left.
+        """
+        ...
+
+    def local(self, hold: Hold) -> bool:
+        """Whether `reserve(hold)` would now do without a network. Where it would not, async code leaves it to a
+        thread. Never asks the store."""
+        ...
+
+    def extend(self, hold_ids: Sequence[str], expires_ns: int) -> set[str]:
+        """Move the expiry of these holds; those that still are holds, and were neither charged nor released."""
+        ...
+
+    def shrink(self, lease: Lease, by: int) -> int:
+        """Give back a part of a lease and keep the rest; how much of `by` it was, which is what its row still has at
+        most. 0 if it is no hold any more: a lease that was charged stays charged until it is released.
+
+        Never done twice: if it raises StoreUnavailable nobody knows whether it was done, and the owner, who must not
+        spend that part, has to take it as given.
         """
         ...
 
@@ -101,11 +149,29 @@ class Ledger(Protocol):
         except that an entry of status `lost` or `pending` is replaced by a final one and the balances
         get the difference, once. Crossings of `limit.marks` are put into the outbox in the same
         transaction and returned. An entry without a price (`nanos` None) only frees the hold.
+
+        A call that was held out of leases (`hold.leases`, one for each of `hold.limits`) has no hold of its own.
+        What it counts is drawn from them: it is spent, and the lease, with what its balance holds, gets smaller by
+        as much of it as the lease still has. A lease that was charged as `lost` is the same money: the charge
+        gets smaller instead, and only the rest adds to what is spent; an entry of which nothing is left is gone.
+        An entry that is recorded already draws nothing.
+        """
+        ...
+
+    def settle_all(self, settlements: Sequence[tuple[Entry, Hold | None]]) -> list[tuple[Crossing, ...] | None]:
+        """Several times `settle`, in this order and in one transaction: what each of them would have answered.
+
+        All are recorded or none. An entry that no store takes (a call id that is no UUID) raises before anything
+        is recorded: then settle them one by one.
         """
         ...
 
     def release(self, hold: Hold) -> bool:
-        """Give a hold back without an entry; False if it is gone already."""
+        """Give back what the store's row of a hold still holds, without an entry; False if there is nothing to give.
+
+        Where it was charged as `lost` meanwhile, what is left of the charge is given back, and its entry is gone:
+        its owner lives, and says that nothing more was spent.
+        """
         ...
 
     def tell(self, crossing: Crossing) -> bool:
@@ -113,11 +179,19 @@ class Ledger(Protocol):
         ...
 
     def expire(self, now_ns: int) -> list[Entry]:
-        """Charge every hold that expired by `now_ns` as an entry of status `lost`; return these entries."""
+        """Charge every hold that expired by `now_ns` as an entry of status `lost`; return these entries.
+
+        What it held on a limit is spent on it. The entry's cost is the hold's money; unknown for a lease of tokens
+        or calls. A lease of which nothing is left only goes.
+        """
         ...
 
     def balances(self, limits: Sequence[Limit]) -> list[tuple[int, int]]:
-        """(spent, held) of each limit, zeros for one never seen."""
+        """(spent, held) of each limit, in its unit; zeros for one never seen."""
+        ...
+
+    def reached(self, limits: Sequence[Limit]) -> Refusal | None:
+        """The first of these limits, in key order, that is spent (`spent >= limit.most`): the check at the door."""
         ...
 
     def entries(
@@ -137,7 +211,7 @@ class Ledger(Protocol):
         ...
 
     def spent(self, tags: Mapping[str, str], *, since_ns: int | None = None, until_ns: int | None = None) -> int:
-        """Nano-dollars of the priced entries with these tag values."""
+        """Nano-dollars of the priced entries with these tag values; lost leases are left out, as in `sums`."""
         ...
 
     def sums(
@@ -150,7 +224,8 @@ class Ledger(Protocol):
     ) -> list[Sum]:
         """Entries added up by tag names, or by "provider", "model", "operation", "status", "day" (UTC date).
 
-        Dearest first. A tag that an entry lacks has the value "unattributed".
+        Dearest first. A tag that an entry lacks has the value "unattributed". What was charged for lost leases is
+        no call's cost, and would count once for each budget: it is only added up, as "lease", by "operation".
         """
         ...
 
@@ -189,17 +264,18 @@ class Ledger(Protocol):
 
 
 def crossing_payload(crossing: Crossing) -> dict[str, object]:
-    """A crossing as plain JSON values: amounts are integer nano-dollars, times nanoseconds."""
+    """A crossing as plain JSON values: amounts are integers of the limit's unit, times nanoseconds."""
     limit = crossing.limit
     return {
-        "budget": str(limit.budget),
+        "budget": limit.budget.rule,
         "name": limit.budget.name,
         "payer": dict(limit.payer),
         "where": dict(limit.budget.where),
         "window": limit.budget.window,
         "fraction": str(crossing.fraction),
-        "limit": limit.most,
-        "spent": crossing.spent,
+        "unit": limit.unit,
+        "limit": limit.most + limit.prior,
+        "spent": crossing.spent + limit.prior,
         "start": limit.start,
         "end": limit.end,
         "at": crossing.at_ns,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from costguard.budgets import Limit
+from costguard.events import Entry
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -36,8 +37,45 @@ class Shortcut(Protocol):
         """There is room on all the limits; of the `unknown` ones there may be no balances yet, or with an old rule."""
         ...
 
-    def settle(self, row: Sequence[Any], held_as: bytes, limits: Sequence[Limit] | None) -> bool:
+    def settle(self, row: Sequence[Any], held_as: bytes, entry: Entry, limits: Sequence[Limit] | None) -> bool:
         """The entry is new, its balances are there, no mark is passed; None: the limits are not known, nothing held."""
+        ...
+
+
+class Bulk(Protocol):
+    """Statements on many rows at once: each a few round trips at most, whatever their number.
+
+    What is locked is locked in the order of the ids, or of the keys.
+    """
+
+    def look_ahead(self, at: int) -> None:
+        """Before a transaction that inserts entries of this time (microseconds since 1970)."""
+        ...
+
+    def holds(self, execute: Execute, ids: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
+        """Amount and keys of those of these holds that exist, locked."""
+        ...
+
+    def open_ends(self, execute: Execute, ids: Iterable[bytes]) -> dict[bytes, tuple[int, int | None, str | None]]:
+        """Status, cost and keys of those of these entries that are lost or pending, locked."""
+        ...
+
+    def insert(self, execute: Execute, rows: Sequence[Sequence[Any]]) -> set[bytes] | None:
+        """Entries, in this order; the ids of those that were new, None if all were."""
+        ...
+
+    def delete_holds(self, execute: Execute, ids: Sequence[bytes]) -> None: ...
+
+    def draw(self, execute: Execute, draws: Mapping[bytes, int]) -> None:
+        """Make holds, which are locked, smaller by so much."""
+        ...
+
+    def move(self, execute: Execute, changes: Sequence[tuple[str, int, int]]) -> dict[str, int]:
+        """Change balances by (key, held, spent), sorted by key; what those that exist have spent now."""
+        ...
+
+    def extend(self, execute: Execute, ids: Iterable[bytes], expires: int) -> list[bytes]:
+        """Move the expiry (microseconds since 1970) of holds; those that exist."""
         ...
 
 
@@ -55,6 +93,9 @@ class Driver(Protocol):
     skip_locked: str
 
     @property
+    def bulk(self) -> Bulk: ...
+
+    @property
     def shortcut(self) -> Shortcut | None: ...
 
     def text(self, sql: str) -> str:
@@ -69,6 +110,10 @@ class Driver(Protocol):
 
     def transact(self, work: Callable[Concatenate[Execute, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a transaction of its own: committed if it returns, else rolled back."""
+        ...
+
+    def transact_once(self, work: Callable[Concatenate[Execute, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for what must not be done twice: where nobody knows whether it was done it raises."""
         ...
 
     def read(self, work: Callable[Concatenate[Execute, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:

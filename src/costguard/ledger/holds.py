@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 from costguard.budgets import Limit
 from costguard.events import Entry
-from costguard.ledger.balances import Balances, read_keys
+from costguard.ledger.balances import Balances
+from costguard.ledger.base import LEASE
 from costguard.ledger.driver import Driver, Execute
+from costguard.ledger.keys import read_keys, write_keys
 from costguard.ledger.lost import lost_entry
-from costguard.ledger.record import INSERT, write_entry
+from costguard.ledger.moves import Moves
+from costguard.ledger.record import INSERT, LOST, write_entry
 from costguard.tags import Tags
 
 MOST = 500
 """Holds charged in one transaction, so that it stays a short one."""
 
 
+_ID = itemgetter(0)
+
+
 class Holds:
     def __init__(self, driver: Driver, balances: Balances) -> None:
         self._balances = balances
+        self._bulk = driver.bulk
         text = driver.text
         self._insert = text(
             "INSERT INTO costguard_holds (call_id, amount, expires, at, model_id, tags_id, streamed, keys) "
@@ -35,28 +43,68 @@ class Holds:
             "WHERE h.expires <= ? ORDER BY h.expires, h.call_id"
         )
         self._insert_entry = text(INSERT)
-        self._find = text("SELECT amount FROM costguard_holds WHERE call_id = ?")
+        self._take_expired = text(
+            "DELETE FROM costguard_holds WHERE call_id = ? AND expires <= ? RETURNING amount, keys"
+        )
+        self._forget = text(f"DELETE FROM costguard_entries WHERE call_id = ? AND status = {LOST} RETURNING cost, keys")
+        self._lower = text(f"UPDATE costguard_entries SET cost = ?, keys = ? WHERE call_id = ? AND status = {LOST}")
+        self._find = text("SELECT 1 FROM costguard_holds WHERE call_id = ?")
 
     def add(self, execute: Execute, row: Sequence[Any]) -> bool:
         """False if this call has its hold already."""
         return execute(self._insert, row).rowcount == 1
 
-    def amount(self, execute: Execute, call_id: bytes) -> int | None:
-        """What this call holds, None if nothing was taken for it."""
-        row = execute(self._find, (call_id,)).fetchone()
-        return None if row is None else int(row[0])
+    def exists(self, execute: Execute, call_id: bytes) -> bool:
+        return execute(self._find, (call_id,)).fetchone() is not None
 
     def take_away(self, execute: Execute, call_id: bytes) -> tuple[int, str] | None:
-        """Delete a hold; its amount and the keys of its balances, which are left as they are."""
+        """Delete a hold; its amount and keys (see `read_keys`). Its balances are left as they are."""
         row: tuple[int, str] | None = execute(self._delete, (call_id,)).fetchone()
         return row
+
+    def give_back(self, execute: Execute, call_id: bytes) -> bool:
+        """Delete a hold, or what it was charged as, and give its balances what there was of it."""
+        moves = Moves()
+        freed = self.take_away(execute, call_id)
+        if freed is not None:
+            for key, amount in read_keys(freed[1], freed[0]).items():
+                moves.hold(key, -amount)
+        else:
+            charged = execute(self._forget, (call_id,)).fetchone()
+            if charged is None:
+                return False
+            for key, amount in read_keys(charged[1] or "", charged[0] or 0).items():
+                moves.unspend(key, amount)
+        self._balances.move(execute, moves)
+        return True
+
+    def shrink(self, execute: Execute, lease: bytes, by: int) -> int:
+        """Give back a part of a lease, which is on one balance; how much it was."""
+        held = self._bulk.holds(execute, [lease]).get(lease)
+        given = 0 if held is None else min(held[0], by)
+        if held is not None and given:
+            self._bulk.draw(execute, {lease: given})
+            moves = Moves()
+            moves.hold(held[1], -given)
+            self._balances.move(execute, moves)
+        return given
+
+    def lower(self, execute: Execute, lease: bytes, charge: int, keys: str, *, money: bool) -> None:
+        """What is left of the charge for a lost lease, which is on one balance."""
+        if not charge:
+            execute(self._forget, (lease,))
+        elif money:
+            execute(self._lower, (charge, keys, lease))
+        else:
+            (key,) = read_keys(keys, 0)
+            execute(self._lower, (None, write_keys({key: charge}), lease))
 
     def expired(self, execute: Execute, now_ns: int, *, on: Sequence[Limit] | None = None) -> list[Sequence[Any]]:
         """The holds that have expired, at most `MOST`; only those on these limits."""
         rows = execute(self._expired, (now_ns // 1000,)).fetchall()
         if on is not None:
             wanted = {limit.key for limit in on}
-            rows = [row for row in rows if not wanted.isdisjoint(read_keys(row[6]))]
+            rows = [row for row in rows if not wanted.isdisjoint(read_keys(row[6], 0))]
         return rows[:MOST]
 
     def charge(self, execute: Execute, rows: Sequence[Sequence[Any]], now_ns: int) -> list[Entry]:
@@ -65,24 +113,39 @@ class Holds:
         All the holds first, then the entries, then the balances by key: in this order everybody takes
         their locks, and two never wait for each other.
         """
-        # Another process may have been faster: what is gone is not charged.
-        rows = [row for row in rows if self.take_away(execute, row[0]) is not None]
+        # Another process may have been faster, or an owner has extended it: what is not there as read is not charged.
+        taken = {
+            row[0]: execute(self._take_expired, (row[0], now_ns // 1000)).fetchone() for row in sorted(rows, key=_ID)
+        }
+        moves = Moves()
         charged: list[Entry] = []
-        moves: list[tuple[Limit, int, int]] = []
         for row in rows:
-            entry = _lost(row)
-            _, amount, _, model_id, tags_id, _, keys, *_ = row
-            added = execute(self._insert_entry, write_entry(entry, model_id, tags_id, None, keys)).rowcount == 1
-            limits = self._balances.limits(execute, keys)
-            moves += [(limit, -amount, amount if added else 0) for limit in limits]
-            charged += [entry] if added else []
-        for limit, held, spent in sorted(moves, key=lambda move: move[0].key):
-            self._balances.move(execute, (limit,), held, spent, now_ns)
+            held = taken[row[0]]
+            if held is None:
+                continue
+            amount, keys = held
+            amounts = read_keys(keys, amount)
+            for key, part in amounts.items():
+                moves.hold(key, -part)
+            limits = self._balances.limits(execute, amounts)
+            if row[7:10:2] == LEASE:
+                if not amount:
+                    continue
+                if any(limit.unit != "usd" for limit in limits):
+                    # Tokens or calls are no money: the entry has no cost, its keys say what it was charged with.
+                    keys, amount = write_keys(amounts), 0
+            entry = _lost(row, amount)
+            _, _, _, model_id, tags_id, *_ = row
+            if execute(self._insert_entry, write_entry(entry, model_id, tags_id, None, keys)).rowcount == 1:
+                for limit in limits:
+                    moves.spend(limit, amounts[limit.key], now_ns)
+                charged.append(entry)
+        self._balances.move(execute, moves)
         return charged
 
 
-def _lost(row: Sequence[Any]) -> Entry:
-    call_id, amount, at, _, _, streamed, _, provider, model, operation, tags = row
+def _lost(row: Sequence[Any], amount: int) -> Entry:
+    call_id, _, at, _, _, streamed, _, provider, model, operation, tags = row
     return lost_entry(
         str(UUID(bytes=bytes(call_id))), at * 1000, provider, model, operation,
         streamed=bool(streamed), tags=Tags(json.loads(tags) if isinstance(tags, str) else tags), amount=amount,

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from threading import Lock
 
 from costguard.budgets import Limit
 from costguard.events import Crossing, Entry, Hold
-from costguard.ledger.base import Parcel, Refusal, Sum, crossing_payload
+from costguard.ledger.base import Lease, Parcel, Refusal
 from costguard.ledger.lost import lost_entry
 from costguard.ledger.marks import crossed
-from costguard.ledger.room import ordered, room
-from costguard.ledger.totals import Totals
+from costguard.ledger.memory_audit import MemoryAudit
+from costguard.ledger.memory_holds import Held
+from costguard.ledger.memory_outbox import MemoryOutbox
+from costguard.ledger.memory_reading import MemoryReading
+from costguard.ledger.room import accounts, amounts, lower, ordered, reached, room
 
 OPEN_ENDS = ("lost", "pending")
 """An entry of these statuses is replaced by the truth, once."""
 
 
-class MemoryLedger:
+class MemoryLedger(MemoryReading, MemoryAudit):
     """For tests and trials: every entry is kept until the process ends, and lost with it.
 
     Nothing is shared with another process: workers that fork have a ledger, and budgets, each.
@@ -29,10 +32,13 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._lock = Lock()
         self._balances: dict[str, list[int]] = {}
-        self._holds: dict[str, Hold] = {}
+        self._holds: dict[str, Held] = {}
         self._entries: dict[str, Entry] = {}
-        self._charged: dict[str, tuple[Limit, ...]] = {}
-        self._parcels: dict[str, _Kept] = {}
+        # What an open end was charged with on each balance.
+        self._charged: dict[str, list[tuple[Limit, int]]] = {}
+        self._outbox = MemoryOutbox()
+        self._limits: dict[str, Limit] = {}
+        self._kept_from: int | None = None
 
     def open(self) -> None:
         """Nothing to open."""
@@ -41,92 +47,171 @@ class MemoryLedger:
         """Nothing to close: what was recorded stays readable."""
 
     def reserve(self, hold: Hold, now_ns: int, *, alone: bool = False) -> Refusal | None:
-        amount = hold.amount
         balances = self._balances
         with self._lock:
+            if hold.call.id in self._holds:
+                return None
             for limit in hold.limits:
                 balance = balances.get(limit.key)
-                if (amount if balance is None else balance[0] + balance[1] + amount) > limit.most:
+                if (0 if balance is None else balance[0] + balance[1]) + hold.on(limit) > limit.most:
                     break
             else:
                 self._hold(hold)
                 return None
             self._charge(now_ns, {limit.key for limit in hold.limits})
-            found = room([self._standing(limit) for limit in ordered(hold.limits)], amount, alone=alone)
+            found = room([self._standing(limit) for limit in ordered(hold.limits)], amounts(hold), alone=alone)
             if isinstance(found, Refusal):
                 return found
-            hold.amount = found
+            lower(hold, found)
             self._hold(hold)
             return None
 
     def _hold(self, hold: Hold) -> None:
-        if hold.call.id in self._holds:
-            return
-        self._holds[hold.call.id] = hold
-        self._move(hold.limits, hold.amount, 0, 0)
+        held = self._holds[hold.call.id] = Held(hold)
+        for limit, amount in held.parts:
+            self._balance(limit)[1] += amount
+
+    def _free(self, held: Held) -> None:
+        balances = self._balances
+        for limit, amount in held.parts:
+            balances[limit.key][1] -= amount
 
     def _balance(self, limit: Limit) -> list[int]:
         balance = self._balances.get(limit.key)
         if balance is None:
             balance = self._balances[limit.key] = [0, 0]
+            self._limits[limit.key] = limit
         return balance
 
     def _standing(self, limit: Limit) -> tuple[Limit, int, int]:
         spent, held = self._balance(limit)
         return limit, spent, held
 
-    def _move(self, limits: tuple[Limit, ...], held: int, spent: int, at_ns: int) -> list[Crossing]:
-        """Change the balances of these limits, each once; the marks passed by it."""
+    def _spend(self, costs: Iterable[tuple[Limit, int]], at_ns: int) -> list[Crossing]:
+        """Spend on these limits, each balance once; the marks passed by it, of all the limits that share it."""
         passed: list[Crossing] = []
         key = None
-        for limit in ordered(limits):
+        for limit, cost in costs:
+            balance = self._balance(limit)
             if limit.key != key:
-                balance = self._balance(limit)
-                balance[1] += held
-                balance[0] += spent
+                balance[0] += cost
                 key = limit.key
             # Most spending is below the first mark.
-            if spent > 0 and limit.marks and balance[0] >= limit.marks[0][0]:
-                passed += crossed(limit, balance[0] - spent, balance[0], at_ns)
-        return passed
+            if cost > 0 and limit.marks and balance[0] >= limit.marks[0][0]:
+                passed += crossed(limit, balance[0] - cost, balance[0], at_ns)
+        return [crossing for crossing in passed if self._outbox.add(crossing)] if passed else passed
+
+    def local(self, hold: Hold) -> bool:
+        return True
+
+    def extend(self, hold_ids: Sequence[str], expires_ns: int) -> set[str]:
+        with self._lock:
+            found = {hold_id for hold_id in hold_ids if hold_id in self._holds}
+            for hold_id in found:
+                self._holds[hold_id].expires_ns = expires_ns
+            return found
+
+    def shrink(self, lease: Lease, by: int) -> int:
+        with self._lock:
+            held = self._holds.get(lease.call.id)
+            if held is None:
+                return 0
+            given = min(held.left, by)
+            self._take_from(held, given)
+            return given
+
+    def _take_from(self, lease: Held, amount: int) -> None:
+        ((limit, left),) = lease.parts
+        lease.parts = [(limit, left - amount)]
+        self._balance(limit)[1] -= amount
 
     def settle(self, entry: Entry, hold: Hold | None) -> tuple[Crossing, ...] | None:
         with self._lock:
-            known = self._entries.get(entry.call_id)
-            if known is not None and (known.status not in OPEN_ENDS or entry.status in OPEN_ENDS):
-                return None
+            return self._settle(entry, hold)
+
+    def settle_all(self, settlements: Sequence[tuple[Entry, Hold | None]]) -> list[tuple[Crossing, ...] | None]:
+        with self._lock:
+            return [self._settle(entry, hold) for entry, hold in settlements]
+
+    def _settle(self, entry: Entry, hold: Hold | None) -> tuple[Crossing, ...] | None:
+        open_end = entry.status in OPEN_ENDS
+        known = self._entries.get(entry.call_id)
+        if known is not None and (open_end or known.status not in OPEN_ENDS):
+            return None
+        limits: Sequence[Limit] = () if hold is None else ordered(hold.limits)
+        leases = () if hold is None else hold.leases
+        if not leases:
             # A background response is entered under the provider's id, its hold under the call's.
-            kept = self._holds.pop(entry.call_id if hold is None else hold.call.id, None)
-            limits = () if hold is None and kept is None else (hold or kept).limits  # type: ignore[union-attr]
-            cost = entry.nanos or 0
-            if known is not None:
-                charged = self._charged.pop(entry.call_id)
-                if charged:
-                    limits = charged
-                    cost -= known.nanos or 0
-            if entry.status in OPEN_ENDS:
-                self._charged[entry.call_id] = limits
-            self._entries[entry.call_id] = entry
-            passed = self._move(limits, -kept.amount if kept else 0, cost, entry.at_ns + entry.duration_ns)
-            return tuple([crossing for crossing in passed if self._tell(crossing)]) if passed else ()
+            held = self._holds.pop(entry.call_id if hold is None else hold.call.id, None)
+            if held is not None:
+                self._free(held)
+                if hold is None:
+                    limits = [limit for limit, _ in held.parts]
+        charged = None if known is None else self._charged.pop(entry.call_id)
+        if charged:
+            # All that share the balance: each may have a mark to tell of.
+            sharing = [(limit, charge) for limit, charge in charged if limit.key not in {one.key for one in limits}]
+            charges = {limit.key: charge for limit, charge in charged}
+            sharing += [(limit, charges[limit.key]) for limit in limits if limit.key in charges]
+            costs = [(limit, entry.on(limit) - charge) for limit, charge in sharing]
+        elif leases and hold is not None:
+            costs = self._draw(entry, hold)
+        else:
+            costs = [(limit, entry.on(limit)) for limit in limits]
+        if open_end:
+            self._charged[entry.call_id] = [(limit, entry.on(limit)) for limit in accounts(limits)]
+        self._entries[entry.call_id] = entry
+        return tuple(self._spend(costs, entry.at_ns + entry.duration_ns))
+
+    def _draw(self, entry: Entry, hold: Hold) -> list[tuple[Limit, int]]:
+        """What the entry adds to the spending on each limit, once it was drawn from the leases."""
+        lease_on = {limit.key: lease for limit, lease in zip(hold.limits, hold.leases, strict=True)}
+        costs: list[tuple[Limit, int]] = []
+        for limit in ordered(hold.limits):
+            if costs and costs[-1][0].key == limit.key:
+                costs.append((limit, costs[-1][1]))
+                continue
+            cost = entry.on(limit)
+            lease = self._holds.get(lease_on[limit.key])
+            if lease is None:
+                costs.append((limit, cost - self._lower(lease_on[limit.key], cost)))
+                continue
+            self._take_from(lease, min(lease.left, cost))
+            costs.append((limit, cost))
+        return costs
+
+    def _lower(self, lease: str, cost: int) -> int:
+        """How much of this cost was charged already, when the lease was lost."""
+        entry = self._entries.get(lease)
+        if entry is None or entry.status != "lost":
+            return 0
+        ((limit, left),) = self._charged[lease]
+        drawn = min(left, cost)
+        if drawn == left:
+            del self._entries[lease], self._charged[lease]
+        elif drawn:
+            self._charged[lease] = [(limit, left - drawn)]
+            lower = self._entries[lease] = copy(entry)
+            lower.nanos = None if entry.nanos is None else entry.nanos - drawn
+        return drawn
 
     def release(self, hold: Hold) -> bool:
+        call_id = hold.call.id
         with self._lock:
-            kept = self._holds.pop(hold.call.id, None)
-            if kept is None:
+            held = self._holds.pop(call_id, None)
+            if held is not None:
+                self._free(held)
+                return True
+            entry = self._entries.get(call_id)
+            if entry is None or entry.status != "lost":
                 return False
-            self._move(kept.limits, -kept.amount, 0, 0)
+            del self._entries[call_id]
+            self._spend([(limit, -charge) for limit, charge in self._charged.pop(call_id)], 0)
             return True
 
     def tell(self, crossing: Crossing) -> bool:
         with self._lock:
-            return self._tell(crossing)
-
-    def _tell(self, crossing: Crossing) -> bool:
-        if crossing.key in self._parcels:
-            return False
-        self._parcels[crossing.key] = _Kept(len(self._parcels) + 1, crossing)
-        return True
+            return self._outbox.add(crossing)
 
     def expire(self, now_ns: int) -> list[Entry]:
         with self._lock:
@@ -136,25 +221,23 @@ class MemoryLedger:
         """Charge the expired holds, only those on one of `keys` if given."""
         now = now_ns // 1000
         expired = [
-            hold
-            for hold in self._holds.values()
-            if hold.expires_ns // 1000 <= now and (keys is None or any(limit.key in keys for limit in hold.limits))
+            (held.expires_ns // 1000, call_id)
+            for call_id, held in self._holds.items()
+            if held.expires_ns // 1000 <= now and (keys is None or any(limit.key in keys for limit, _ in held.parts))
         ]
         lost = []
-        for hold in sorted(expired, key=lambda hold: (hold.expires_ns // 1000, hold.call.id)):
-            call = hold.call
-            del self._holds[call.id]
-            entry = lost_entry(
-                call.id, call.started_ns, call.provider, call.model, call.operation,
-                streamed=call.streamed, tags=call.tags, amount=hold.amount,
-            )  # fmt: skip
-            if call.id in self._entries:
-                self._move(hold.limits, -hold.amount, 0, now_ns)
+        for _, call_id in sorted(expired):
+            held = self._holds.pop(call_id)
+            self._free(held)
+            if call_id in self._entries or (held.lease and not held.left):
                 continue
-            self._entries[call.id] = entry
-            self._charged[call.id] = hold.limits
-            for crossing in self._move(hold.limits, -hold.amount, hold.amount, now_ns):
-                self._tell(crossing)
+            call = held.call
+            entry = self._entries[call_id] = lost_entry(
+                call_id, call.started_ns, call.provider, call.model, call.operation,
+                streamed=call.streamed, tags=call.tags, amount=held.money,
+            )  # fmt: skip
+            self._charged[call_id] = held.parts
+            self._spend(held.parts, now_ns)
             lost.append(entry)
         return lost
 
@@ -163,57 +246,16 @@ class MemoryLedger:
             found = [self._balances.get(limit.key, (0, 0)) for limit in limits]
             return [(spent, held) for spent, held in found]
 
-    def _matching(
-        self, tags: Mapping[str, str], since_ns: int | None, until_ns: int | None
-    ) -> Iterable[tuple[int, Entry]]:
+    def reached(self, limits: Sequence[Limit]) -> Refusal | None:
+        return reached(limits, self.balances(limits))
+
+    def _all(self) -> list[Entry]:
         with self._lock:
-            entries = list(self._entries.values())
-        wanted = tuple(tags.items())
-        for place, entry in enumerate(entries):
-            at = entry.at_ns // 1000
-            if (
-                (since_ns is None or at >= since_ns // 1000)
-                and (until_ns is None or at < until_ns // 1000)
-                and all(entry.tags.value(name) == value for name, value in wanted)
-            ):
-                yield place, entry
-
-    def entries(
-        self,
-        tags: Mapping[str, str],
-        *,
-        model: str | None = None,
-        provider: str | None = None,
-        since_ns: int | None = None,
-        until_ns: int | None = None,
-        limit: int = 1000,
-    ) -> list[Entry]:
-        found = [
-            (entry.at_ns // 1000, place, entry)
-            for place, entry in self._matching(tags, since_ns, until_ns)
-            if model in (None, entry.model) and provider in (None, entry.provider)
-        ]
-        found.sort(key=lambda line: line[:2], reverse=True)
-        return [entry for _, _, entry in found[:limit]]
-
-    def spent(self, tags: Mapping[str, str], *, since_ns: int | None = None, until_ns: int | None = None) -> int:
-        return sum(entry.nanos or 0 for _, entry in self._matching(tags, since_ns, until_ns))
-
-    def sums(
-        self,
-        by: Sequence[str],
-        tags: Mapping[str, str],
-        *,
-        since_ns: int | None = None,
-        until_ns: int | None = None,
-    ) -> list[Sum]:
-        totals = Totals(by)
-        for _, entry in self._matching(tags, since_ns, until_ns):
-            totals.add(tuple([_value(entry, name) for name in by]), _counts(entry))
-        return totals.sums()
+            return list(self._entries.values())
 
     def retain(self, before_ns: int) -> int:
         with self._lock:
+            self._kept_from = max(before_ns, self._kept_from or 0)
             old = [key for key, entry in self._entries.items() if entry.at_ns // 1000 < before_ns // 1000]
             for key in old:
                 del self._entries[key]
@@ -222,70 +264,20 @@ class MemoryLedger:
 
     def claim(self, now_ns: int, *, lease_ns: int, most: int = 20) -> list[Parcel]:
         with self._lock:
-            due = [kept for kept in self._parcels.values() if not kept.done and kept.due_ns <= now_ns][:most]
-            for kept in due:
-                kept.due_ns = now_ns + lease_ns
-                kept.tries += 1
-            return [kept.parcel() for kept in due]
+            return self._outbox.claim(now_ns, lease_ns=lease_ns, most=most)
 
     def delivered(self, parcel: Parcel, now_ns: int) -> None:
         with self._lock:
-            kept = self._parcels[parcel.key]
-            kept.done = True
-            kept.delivered = list(parcel.delivered)
+            self._outbox.delivered(parcel, now_ns)
 
     def postpone(self, parcel: Parcel, until_ns: int, error: str) -> None:
         with self._lock:
-            kept = self._parcels[parcel.key]
-            # Claimed anew by another worker, after this one's lease had ended: its word counts.
-            if kept.tries == parcel.tries and not kept.done:
-                kept.due_ns = until_ns
-                kept.delivered = list(parcel.delivered)
-                kept.error = error
+            self._outbox.postpone(parcel, until_ns, error)
 
     def give_up(self, parcel: Parcel, now_ns: int, error: str) -> None:
         with self._lock:
-            kept = self._parcels[parcel.key]
-            if not kept.done:
-                kept.done = True
-                kept.delivered = list(parcel.delivered)
-                kept.error = error
+            self._outbox.give_up(parcel, now_ns, error)
 
     def undelivered(self) -> int:
         with self._lock:
-            return sum(not kept.done for kept in self._parcels.values())
-
-
-class _Kept:
-    """A row of the outbox."""
-
-    def __init__(self, number: int, crossing: Crossing) -> None:
-        self.id = number
-        self.key = crossing.key
-        self.payload = json.dumps(crossing_payload(crossing))
-        self.created_ns = crossing.at_ns
-        self.due_ns = 0
-        self.tries = 0
-        self.delivered: list[str] = []
-        self.done = False
-        self.error = ""
-
-    def parcel(self) -> Parcel:
-        return Parcel(self.id, self.key, json.loads(self.payload), self.created_ns, self.tries, list(self.delivered))
-
-
-def _value(entry: Entry, name: str) -> str:
-    if name in ("provider", "model", "operation", "status"):
-        return str(getattr(entry, name))
-    return entry.at.date().isoformat() if name == "day" else entry.tags.value(name)
-
-
-def _counts(entry: Entry) -> tuple[int, ...]:
-    usage = entry.usage
-    cost, priced = entry.nanos or 0, entry.nanos is not None
-    tokens = usage.input_tokens + usage.output_tokens
-    return (
-        1, cost, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
-        not priced, 0 if priced else tokens, entry.estimated, cost if entry.estimated else 0,
-        entry.status == "error", entry.duration_ns // 1000 * 1000,
-    )  # fmt: skip
+            return self._outbox.undelivered()

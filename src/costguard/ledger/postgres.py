@@ -18,6 +18,7 @@ from costguard.errors import CostGuardError, StoreUnavailable
 from costguard.ledger import migrate, months
 from costguard.ledger.driver import Execute
 from costguard.ledger.pool import NoneFreeError, Pool
+from costguard.ledger.postgres_bulk import PostgresBulk
 from costguard.ledger.postgres_reading import Reading
 from costguard.ledger.postgres_shortcut import PostgresShortcut
 from costguard.ledger.postgres_url import Address, way_out
@@ -65,6 +66,7 @@ class PostgresDriver:
     def __init__(self, address: Address) -> None:
         self.url = address.url
         self.shortcut = PostgresShortcut(self.read, self.look_ahead)
+        self.bulk = PostgresBulk(self.look_ahead)
         self._address = address
         self._pool = Pool(self._connect, address.pool_size)
         self._ready = False
@@ -93,12 +95,17 @@ class PostgresDriver:
             self.open()
         return self._run(lambda line: _transact(line, lambda execute: work(execute, *args, **kwargs)))
 
+    def transact_once(self, work: Callable[Concatenate[Execute, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if not self._ready:
+            self.open()
+        return self._run(lambda line: _transact(line, lambda execute: work(execute, *args, **kwargs)), once=True)
+
     def read(self, work: Callable[Concatenate[Execute, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         if not self._ready:
             self.open()
         return self._run(lambda line: work(line.execute, *args, **kwargs))
 
-    def _run(self, action: Callable[[_Line], T]) -> T:
+    def _run(self, action: Callable[[_Line], T], *, once: bool = False) -> T:
         """Once more on a new connection if the one it had is gone, as after a restart of the server.
 
         That is safe even where nobody knows whether it was committed: a verb that is done already changes
@@ -113,7 +120,7 @@ class PostgresDriver:
             except psycopg.Error as error:
                 again = error.sqlstate in _AGAIN
                 if line.broken and not again:
-                    again = tries_left == _TRIES - 1
+                    again = tries_left == _TRIES - 1 and not once
                     self._pool.close_idle()
                 if not again or not tries_left:
                     self._translate(error)

@@ -1,6 +1,6 @@
 """The usual case of reserve and of settle: one statement that calls a function of the database.
 
-The functions are made by the first migration; what they do is in `costguard.ledger.migrations.functions_0001`.
+The functions are made by the migrations; what they do is in `costguard.ledger.migrations.functions_0003`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from costguard.budgets import Limit
+from costguard.events import Entry
 from costguard.ledger.driver import Execute
 from costguard.ledger.rule import limit_columns
 
@@ -33,15 +34,16 @@ class PostgresShortcut:
         rules = json.dumps([limit_columns(limit) for limit in unknown]) if unknown else None
         return self._ask(_RESERVE, (*row, most, rules))
 
-    def settle(self, row: Sequence[Any], held_as: bytes, limits: Sequence[Limit] | None) -> bool:
+    def settle(self, row: Sequence[Any], held_as: bytes, entry: Entry, limits: Sequence[Limit] | None) -> bool:
         self._look_ahead(row[1])
         if limits is None:
             return self._ask(_SETTLE, (*row, held_as, None, ""))
         marks: dict[str, str] = {}
         for limit in limits:
             some = ",".join([str(mark) for mark, _ in limit.marks])
-            before = marks.get(limit.key)
-            marks[limit.key] = f"{before},{some}" if before and some else before or some
+            account = limit.key if limit.unit == "usd" else f"{limit.key}\t{entry.on(limit)}"
+            before = marks.get(account)
+            marks[account] = f"{before},{some}" if before and some else before or some
         return self._ask(_SETTLE, (*row, held_as, "\n".join(marks), ";".join(marks.values())))
 
     def _ask(self, statement: str, values: Sequence[Any]) -> bool:

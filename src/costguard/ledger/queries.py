@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 
 from costguard.events import Entry
-from costguard.ledger.base import Sum
+from costguard.ledger.base import LEASE, Sum
 from costguard.ledger.record import COLUMNS, NUMBER_OF, STATUSES, read_entry
 from costguard.ledger.tables import metadata
 from costguard.ledger.totals import Totals
@@ -68,7 +68,7 @@ def entries(
 
 
 def spent(connection: Connection, tags: Mapping[str, str], since_ns: int | None, until_ns: int | None) -> int:
-    query = select(func.sum(_entries.cost)).where(*_matching(tags, since_ns, until_ns))
+    query = select(func.sum(_entries.cost)).where(*_matching(tags, since_ns, until_ns), _of_calls())
     return int(connection.execute(query).scalar() or 0)
 
 
@@ -86,6 +86,8 @@ def sums(
     if "day" in by:
         columns["day"] = (_entries.at // _DAY).label("day")
     query = select(*columns.values(), *_counts()).where(*_matching(tags, since_ns, until_ns))
+    if "operation" not in by:
+        query = query.where(_of_calls())
     query = query.group_by(*columns.values()) if columns else query.having(func.count() > 0)
     lines = connection.execute(query).fetchall()
     tag_sets = _named(connection, "costguard_tag_sets", "tags_id" in columns)
@@ -137,6 +139,13 @@ def _matching(tags: Mapping[str, str], since_ns: int | None, until_ns: int | Non
         # The tag sets first: there are few of them beside the entries, and an index leads on.
         found.append(_entries.tags_id.in_(_with_tags(tags)))
     return found
+
+
+def _of_calls() -> ColumnElement[bool]:
+    """Not the charges of lost leases, one on each budget: no call cost that."""
+    provider, operation = LEASE
+    leases = select(_models.id).where(_models.provider == provider, _models.operation == operation)
+    return _entries.model_id.not_in(leases)
 
 
 def _with_tags(tags: Mapping[str, str]) -> Select[tuple[int]]:

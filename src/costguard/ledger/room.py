@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from costguard.budgets import Limit
-from costguard.ledger.base import Refusal
+from costguard.events import Hold
+from costguard.ledger.base import Refusal, is_lease
 
 _KEY_THEN_TIGHTNESS = attrgetter("key", "most")
 
@@ -24,16 +25,41 @@ def accounts(limits: Sequence[Limit]) -> list[Limit]:
     return [limit for place, limit in enumerate(limits) if place == 0 or limits[place - 1].key != limit.key]
 
 
-def room(standings: Sequence[tuple[Limit, int, int]], amount: int, *, alone: bool) -> int | Refusal:
-    """What may be held on all these (limit, spent, held), or the first that has no room for it.
+def amounts(hold: Hold) -> dict[str, int]:
+    """What a hold sets aside, by unit."""
+    return {limit.unit: hold.on(limit) for limit in hold.limits}
 
-    The answer is `amount`, or with `alone` as much of it as the limits that hold nothing else have left.
+
+def room(
+    standings: Sequence[tuple[Limit, int, int]], wanted: dict[str, int], *, alone: bool
+) -> dict[str, int] | Refusal:
+    """What may be held on all these (limit, spent, held), by unit, or the first that has no room for it.
+
+    The answer is `wanted`, or with `alone` as much of it as the limits that hold nothing else have left.
     """
     if alone:
+        wanted = dict(wanted)
         for limit, spent, held in standings:
-            if held == 0 and 1 <= limit.most - spent < amount:
-                amount = limit.most - spent
+            if held == 0 and 1 <= limit.most - spent < wanted[limit.unit]:
+                wanted[limit.unit] = limit.most - spent
     for limit, spent, held in standings:
-        if spent + held + amount > limit.most:
+        if spent + held + wanted[limit.unit] > limit.most:
             return Refusal(limit, spent, held)
-    return amount
+    return wanted
+
+
+def lower(hold: Hold, taken: dict[str, int]) -> None:
+    """Tell the hold what was taken for it."""
+    if is_lease(hold.call):
+        (hold.amount,) = taken.values()
+    else:
+        hold.amount = taken.get("usd", hold.amount)
+        hold.tokens = taken.get("tokens", hold.tokens)
+
+
+def reached(limits: Sequence[Limit], balances: Sequence[tuple[int, int]]) -> Refusal | None:
+    """The first, in order, of which all is spent."""
+    found = [
+        Refusal(limit, *balance) for limit, balance in zip(limits, balances, strict=True) if balance[0] >= limit.most
+    ]
+    return min(found, key=lambda refusal: _KEY_THEN_TIGHTNESS(refusal.limit), default=None)

@@ -7,20 +7,25 @@ SQLAlchemy (`queries`), which is loaded at the first of them: the verbs of a cal
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 from costguard.budgets import Budget, Limit
 from costguard.events import Crossing, Entry, Hold
-from costguard.ledger.balances import Balances, write_keys
-from costguard.ledger.base import Parcel, Refusal, Sum
+from costguard.ledger.balances import Balances
+from costguard.ledger.base import Lease, Parcel, Refusal, Sum
 from costguard.ledger.dictionary import MOST, Dictionary
 from costguard.ledger.driver import Driver, Execute
 from costguard.ledger.holds import Holds
+from costguard.ledger.keys import held_keys
+from costguard.ledger.moves import Moves
 from costguard.ledger.outbox import Outbox
-from costguard.ledger.record import COLUMNS, INSERT, LOST, PENDING, call_key, write_entry
-from costguard.ledger.room import accounts, ordered, room
+from costguard.ledger.record import call_key
+from costguard.ledger.room import accounts, amounts, lower, ordered, reached, room
+from costguard.ledger.settling import Settling
 
-_OPEN_ENDS = ("lost", "pending")
+if TYPE_CHECKING:
+    from costguard.ledger.audit import Audit
 
 
 class SqlLedger:
@@ -31,15 +36,7 @@ class SqlLedger:
         self._balances = Balances(driver, self._outbox)
         self._holds = Holds(driver, self._balances)
         self._known: dict[str, Budget] = {}
-        self._insert = driver.text(INSERT)
-        self._replace = driver.text(
-            f"UPDATE costguard_entries SET {', '.join(f'{name} = ?' for name in COLUMNS)} "
-            f"WHERE call_id = ? AND status IN ({PENDING}, {LOST})"
-        )
-        self._charged = driver.text(
-            f"SELECT cost, keys FROM costguard_entries WHERE call_id = ? AND status IN ({PENDING}, {LOST})"
-            + driver.for_update
-        )
+        self._settling = Settling(driver, self._dictionary, self._holds, self._balances)
 
     @property
     def url(self) -> str:
@@ -67,110 +64,100 @@ class SqlLedger:
             self._dictionary.model(call.provider, call.model, call.operation),
             self._dictionary.tags(call.tags),
             int(call.streamed),
-            write_keys(limits),
+            held_keys(hold, limits),
         ]
-        if not self._reserve_at_once(row, limits, unknown):
-            found = self._driver.transact(self._reserve_or_refuse, row, limits, alone=False)
+        if not self._reserve_at_once(hold, row, limits, unknown):
+            found = self._driver.transact(self._reserve_or_refuse, hold, row, limits, alone=False)
             if isinstance(found, Refusal):
                 lost = self._driver.read(self._holds.expired, now_ns, on=limits)
                 if lost:
                     self._driver.transact(self._holds.charge, lost, now_ns)
                 if lost or alone:
-                    found = self._driver.transact(self._reserve_or_refuse, row, limits, alone=alone)
+                    found = self._driver.transact(self._reserve_or_refuse, hold, row, limits, alone=alone)
             if isinstance(found, Refusal):
                 return found
-            hold.amount = found
+            lower(hold, found)
         if unknown:
             if len(known) > MOST:
                 known.clear()
             known.update([(limit.key, limit.budget) for limit in unknown])
         return None
 
-    def _reserve_at_once(self, row: Sequence[Any], limits: list[Limit], unknown: list[Limit]) -> bool:
+    def _reserve_at_once(self, hold: Hold, row: Sequence[Any], limits: list[Limit], unknown: list[Limit]) -> bool:
         shortcut = self._driver.shortcut
         if shortcut is not None:
             return shortcut.reserve(row, limits, unknown)
         try:
-            self._driver.transact(self._reserve, row, limits, unknown)
+            self._driver.transact(self._reserve, hold, row, limits, unknown)
         except _NoRoomError:
             return False
         return True
 
-    def _reserve(self, execute: Execute, row: Sequence[Any], limits: list[Limit], unknown: list[Limit]) -> None:
+    def _reserve(
+        self, execute: Execute, hold: Hold, row: Sequence[Any], limits: list[Limit], unknown: list[Limit]
+    ) -> None:
         if not self._holds.add(execute, row):
             return
         if unknown:
             self._balances.know(execute, unknown)
         for limit in limits:
-            if not self._balances.take(execute, limit, row[1]):
+            if not self._balances.take(execute, limit, hold.on(limit)):
                 raise _NoRoomError
 
     def _reserve_or_refuse(
-        self, execute: Execute, row: list[Any], limits: list[Limit], *, alone: bool
-    ) -> int | Refusal:
+        self, execute: Execute, hold: Hold, row: list[Any], limits: list[Limit], *, alone: bool
+    ) -> dict[str, int] | Refusal:
         """The same where there seemed to be no room: the locks first, then the decision."""
-        known = self._holds.amount(execute, row[0])
-        if known is not None:
-            return known
+        wanted = amounts(hold)
+        if self._holds.exists(execute, row[0]):
+            return wanted
         self._balances.know(execute, limits)
         balances = self._balances.read(execute, limits, lock=True)
         standings = [(limit, *balance) for limit, balance in zip(limits, balances, strict=True)]
-        found = room(standings, row[1], alone=alone)
-        if not isinstance(found, Refusal) and self._holds.add(execute, [row[0], found, *row[2:]]):
-            self._balances.move(execute, limits, found, 0, 0)
+        found = room(standings, wanted, alone=alone)
+        if not isinstance(found, Refusal):
+            taken = copy(hold)
+            lower(taken, found)
+            row = [row[0], taken.amount, *row[2:-1], held_keys(taken, limits)]
+            if self._holds.add(execute, row):
+                moves = Moves()
+                for limit in limits:
+                    moves.hold(limit.key, taken.on(limit))
+                self._balances.move(execute, moves)
         return found
 
-    def settle(self, entry: Entry, hold: Hold | None) -> tuple[Crossing, ...] | None:
-        limits = None if hold is None else ordered(hold.limits)
-        row = write_entry(
-            entry,
-            self._dictionary.model(entry.provider, entry.model, entry.operation),
-            self._dictionary.tags(entry.tags),
-            self._dictionary.price(entry.rates),
-            write_keys(limits or ()) if entry.status in _OPEN_ENDS else None,
-        )
-        # A background response is entered under the provider's id, its hold under the call's.
-        held_as = row[0] if hold is None or hold.call.id == entry.call_id else call_key(hold.call.id)
-        shortcut = self._driver.shortcut
-        if shortcut is not None and shortcut.settle(row, held_as, limits):
-            return ()
-        return self._driver.transact(self._settle, entry, limits, row, held_as)
+    def local(self, hold: Hold) -> bool:
+        return self._driver.shortcut is None
 
-    def _settle(
-        self, execute: Execute, entry: Entry, limits: Sequence[Limit] | None, row: tuple[Any, ...], held_as: bytes
-    ) -> tuple[Crossing, ...] | None:
-        call_id = row[0]
-        cost = entry.nanos or 0
-        charged = None
-        if execute(self._insert, row).rowcount != 1:
-            if entry.status in _OPEN_ENDS:
-                return None
-            charged = execute(self._charged, (call_id,)).fetchone()
-            # The condition is in the UPDATE as well: of two who bring the truth, one replaces.
-            if charged is None or execute(self._replace, (*row, call_id)).rowcount != 1:
-                return None
-        freed = self._holds.take_away(execute, held_as)
-        if charged is not None and charged[1]:
-            cost -= charged[0] or 0
-            limits = self._balances.limits(execute, charged[1], limits or ())
-        elif limits is None and freed is not None:
-            # Settled by one who does not know the hold, such as a journal after a crash.
-            limits = self._balances.limits(execute, freed[1])
-            if entry.status in _OPEN_ENDS:
-                execute(self._replace, (*row[:-1], freed[1], call_id))
-        return self._balances.move(
-            execute, limits or (), -freed[0] if freed else 0, cost, entry.at_ns + entry.duration_ns
-        )
+    def extend(self, hold_ids: Sequence[str], expires_ns: int) -> set[str]:
+        ids = {call_key(hold_id): hold_id for hold_id in hold_ids}
+        if not ids:
+            return set()
+        found = self._driver.transact(self._driver.bulk.extend, sorted(ids), expires_ns // 1000)
+        return {ids[hold_id] for hold_id in found}
+
+    def shrink(self, lease: Lease, by: int) -> int:
+        return self._driver.transact_once(self._holds.shrink, call_key(lease.call.id), by)
+
+    def settle(self, entry: Entry, hold: Hold | None) -> tuple[Crossing, ...] | None:
+        settlement = self._settling.prepare(entry, hold)
+        shortcut = self._driver.shortcut
+        if shortcut is None:
+            return self._driver.transact(self._settling.one, settlement)
+        held_as = settlement.held_as
+        if held_as is not None and shortcut.settle(settlement.row, held_as, entry, settlement.limits):
+            return ()
+        return self._driver.transact(self._settling.all, [settlement])[0]
+
+    def settle_all(self, settlements: Sequence[tuple[Entry, Hold | None]]) -> list[tuple[Crossing, ...] | None]:
+        if not settlements:
+            return []
+        self._driver.bulk.look_ahead(max([entry.at_ns for entry, _ in settlements]) // 1000)
+        prepare = self._settling.prepare
+        return self._driver.transact(self._settling.all, [prepare(entry, hold) for entry, hold in settlements])
 
     def release(self, hold: Hold) -> bool:
-        return self._driver.transact(self._release, call_key(hold.call.id), ordered(hold.limits))
-
-    def _release(self, execute: Execute, call_id: bytes, limits: Sequence[Limit]) -> bool:
-        freed = self._holds.take_away(execute, call_id)
-        if freed is None:
-            return False
-        self._balances.move(execute, limits, -freed[0], 0, 0)
-        return True
+        return self._driver.transact(self._holds.give_back, call_key(hold.call.id))
 
     def tell(self, crossing: Crossing) -> bool:
         return self._driver.transact(self._outbox.add, crossing)
@@ -183,6 +170,9 @@ class SqlLedger:
 
     def balances(self, limits: Sequence[Limit]) -> list[tuple[int, int]]:
         return self._driver.read(self._balances.read, limits)
+
+    def reached(self, limits: Sequence[Limit]) -> Refusal | None:
+        return reached(limits, self.balances(limits))
 
     def entries(
         self,
@@ -219,6 +209,12 @@ class SqlLedger:
 
         with self._driver.reading() as connection:
             return queries.sums(connection, by, tags, since_ns, until_ns)
+
+    def audit(self, now_ns: int, *, repair: bool) -> Audit:
+        """See `costguard.ledger.audit.audit`."""
+        from costguard.ledger.sql_audit import SqlAudit
+
+        return SqlAudit(self._driver).audit(now_ns, repair=repair)
 
     def retain(self, before_ns: int) -> int:
         return self._driver.retain(before_ns // 1000)

@@ -10,17 +10,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import random
 from threading import Condition, Lock
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from costguard.errors import ConfigError, StoreUnavailable
 from costguard.ledger import migrate
 from costguard.ledger.driver import Execute
+from costguard.ledger.sqlite_bulk import SqliteBulk
+from costguard.ledger.sqlite_errors import translate
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -43,19 +45,6 @@ _FORGET = (
     "DELETE FROM costguard_entries WHERE id IN (SELECT id FROM costguard_entries WHERE at < ? ORDER BY at LIMIT 1000)"
 )
 
-_WAYS_OUT = {
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that its directory exists and may be written",
-    sqlite3.SQLITE_PERM: "may not be opened by this user; change its permissions",
-    sqlite3.SQLITE_AUTH: "may not be opened by this user; change its permissions",
-    sqlite3.SQLITE_READONLY: "is read-only for this process; make the file and its directory writable for this user",
-    sqlite3.SQLITE_NOTADB: "is not an SQLite database; give the path of another file",
-    sqlite3.SQLITE_CORRUPT: "is damaged; restore it from a backup, or recover it with the sqlite3 shell's .recover",
-    sqlite3.SQLITE_FULL: "cannot grow; free space on its disk",
-    sqlite3.SQLITE_IOERR: "cannot be read or written; check the disk, its quota and its free space",
-    sqlite3.SQLITE_BUSY: "is locked by another process; end what keeps a transaction open on it",
-    sqlite3.SQLITE_LOCKED: "is locked by another process; end what keeps a transaction open on it",
-}
-
 
 class SqliteDriver:
     """`path` is the file; `synchronous` NORMAL survives kill -9 but may lose the last moments before a
@@ -69,6 +58,7 @@ class SqliteDriver:
         if sqlite3.sqlite_version_info < (3, 35):
             raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old for a ledger; 3.35 or newer is needed")
         self.url = f"sqlite:///{path}"
+        self.bulk = SqliteBulk(self._many)
         # Absolute, so that a later chdir, as daemons do, cannot make a second, empty ledger.
         self._path = str(Path(path).absolute())
         self._synchronous = synchronous
@@ -120,10 +110,12 @@ class SqliteDriver:
                 raise
             return result
         except sqlite3.DatabaseError as error:
-            self._translate(error)
+            translate(error, self._path, self._patience)
             raise
         finally:
             lock.release()
+
+    transact_once = transact
 
     def read(self, work: Callable[Concatenate[Execute, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         if self._owner != os.getpid():
@@ -136,10 +128,14 @@ class SqliteDriver:
             connection = self._connection or self._connect()
             return work(connection.execute, *args, **kwargs)
         except sqlite3.DatabaseError as error:
-            self._translate(error)
+            translate(error, self._path, self._patience)
             raise
         finally:
             lock.release()
+
+    def _many(self, sql: str, rows: Iterable[Sequence[Any]]) -> sqlite3.Cursor:
+        """In the running transaction."""
+        return (self._connection or self._connect()).executemany(sql, rows)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -157,7 +153,7 @@ class SqliteDriver:
                 yield connection
         except DBAPIError as error:
             if isinstance(error.orig, sqlite3.DatabaseError):
-                self._translate(error.orig)
+                translate(error.orig, self._path, self._patience)
             raise
         finally:
             with self._no_reads:
@@ -231,18 +227,6 @@ class SqliteDriver:
             f"the ledger {self._path} was busy with other threads of this process for {self._turn:g} s; "
             f"end what keeps a transaction open on it"
         )
-
-    def _translate(self, error: sqlite3.DatabaseError) -> None:
-        """Raise StoreUnavailable if the error is the store's and not our own."""
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is None or isinstance(error, (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError)):
-            return
-        way_out = _WAYS_OUT.get(code & 0xFF, "failed; if it was changed by hand, move it away and start anew")
-        if code & 0xFF == sqlite3.SQLITE_CANTOPEN and not Path(self._path).parent.is_dir():
-            way_out = f"cannot be opened, because {Path(self._path).parent} is not a directory; create it"
-        if code & 0xFF == sqlite3.SQLITE_BUSY:
-            way_out = f"has been locked by another process for {self._patience:g} s; end what holds a transaction on it"
-        raise StoreUnavailable(f"the ledger {self._path} {way_out} (SQLite says: {error})") from error
 
     def before_fork(self) -> None:
         """Close everything, once it is idle: nothing of SQLite may be in memory while the process forks."""

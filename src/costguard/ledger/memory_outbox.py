@@ -1,0 +1,70 @@
+"""The outbox of the ledger in memory: crossings to tell people, each delivered once."""
+
+from __future__ import annotations
+
+import json
+
+from costguard.events import Crossing
+from costguard.ledger.base import Parcel, crossing_payload
+
+
+class MemoryOutbox:
+    """Under the lock of its ledger."""
+
+    def __init__(self) -> None:
+        self._parcels: dict[str, _Kept] = {}
+
+    def add(self, crossing: Crossing) -> bool:
+        """False if there ever was one with this key."""
+        if crossing.key in self._parcels:
+            return False
+        self._parcels[crossing.key] = _Kept(len(self._parcels) + 1, crossing)
+        return True
+
+    def claim(self, now_ns: int, *, lease_ns: int, most: int = 20) -> list[Parcel]:
+        due = [kept for kept in self._parcels.values() if not kept.done and kept.due_ns <= now_ns][:most]
+        for kept in due:
+            kept.due_ns = now_ns + lease_ns
+            kept.tries += 1
+        return [kept.parcel() for kept in due]
+
+    def delivered(self, parcel: Parcel, now_ns: int) -> None:
+        kept = self._parcels[parcel.key]
+        kept.done = True
+        kept.delivered = list(parcel.delivered)
+
+    def postpone(self, parcel: Parcel, until_ns: int, error: str) -> None:
+        kept = self._parcels[parcel.key]
+        # Claimed anew by another worker, after this one's lease had ended: its word counts.
+        if kept.tries == parcel.tries and not kept.done:
+            kept.due_ns = until_ns
+            kept.delivered = list(parcel.delivered)
+            kept.error = error
+
+    def give_up(self, parcel: Parcel, now_ns: int, error: str) -> None:
+        kept = self._parcels[parcel.key]
+        if not kept.done:
+            kept.done = True
+            kept.delivered = list(parcel.delivered)
+            kept.error = error
+
+    def undelivered(self) -> int:
+        return sum(not kept.done for kept in self._parcels.values())
+
+
+class _Kept:
+    """A row of the outbox."""
+
+    def __init__(self, number: int, crossing: Crossing) -> None:
+        self.id = number
+        self.key = crossing.key
+        self.payload = json.dumps(crossing_payload(crossing))
+        self.created_ns = crossing.at_ns
+        self.due_ns = 0
+        self.tries = 0
+        self.delivered: list[str] = []
+        self.done = False
+        self.error = ""
+
+    def parcel(self) -> Parcel:
+        return Parcel(self.id, self.key, json.loads(self.payload), self.created_ns, self.tries, list(self.delivered))
