@@ -1,0 +1,289 @@
+"""Leases over any store: a worker takes slices of budgets and lets calls run on them without asking the store.
+
+A budget that everybody counts on is one row that everybody writes. With leases it is written once for twenty calls,
+or a thousand, and a call takes its part in memory. The rules stay those of the store: what is leased is held there,
+so spent + held never passes a limit, and what a dead worker leaves is charged when its lease expires.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from weakref import WeakSet, ref
+
+from costguard.budgets import Limit
+from costguard.errors import StoreUnavailable
+from costguard.events import Crossing, Entry, Hold
+from costguard.ledger.base import Lease, Ledger, Refusal
+from costguard.ledger.holdings import Holdings
+from costguard.ledger.journal import JournalLedger
+from costguard.ledger.keeper import Keeper
+from costguard.ledger.lender import Lender
+from costguard.ledger.lost import lost_entry
+from costguard.ledger.room import accounts, ordered
+from costguard.ledger.slices import Slice
+from costguard.ledger.tenure import Tenure
+from costguard.ledger.wrapper import Wrapper
+from costguard.pricing.usage import Usage
+
+log = logging.getLogger("costguard")
+
+_ledgers: WeakSet[LeaseLedger] = WeakSet()
+
+
+class LeaseLedger(Wrapper):
+    """A ledger whose `reserve` is mostly answered by this process. Thread-safe; a forked child begins without leases.
+
+    inner:          the store, or a journal over it
+    want_calls:     calls that a slice is for at first; it grows while slices are used up within a tenth of a second
+    most_calls:     and at most
+    lease_lifetime: seconds after which the leases of a worker that died are charged; kept alive at a third of it
+    idle:           seconds after which a slice that nobody uses goes back
+    clock, steady:  wall clock in nanoseconds, and one that nobody sets, in seconds; for tests
+    background:     run the keeper's thread; without it call `tick` now and then
+
+    A worker that ends without `close` (killed, or by a signal that Python does not handle) leaves its leases to be
+    charged as `lost`: what it had leased and not spent is then missing from the budgets until their windows end.
+
+    `balances` and what is made of them show as held what calls hold, and what other workers have leased: what this
+    process has leased and no call holds is free for its next calls.
+    """
+
+    def __init__(
+        self,
+        inner: Ledger,
+        *,
+        want_calls: int = 20,
+        most_calls: int = 1000,
+        lease_lifetime: float = 60.0,
+        idle: float = 1.0,
+        clock: Callable[[], int] = time.time_ns,
+        steady: Callable[[], float] = time.monotonic,
+        background: bool = True,
+    ) -> None:
+        super().__init__(inner)
+        self._calls = want_calls
+        self._most_calls = max(want_calls, most_calls)
+        self._lifetime = lease_lifetime
+        self._idle = idle
+        self._clock = clock
+        self._steady = steady
+        self._background = background
+        self._start_without_leases()
+        _ledgers.add(self)
+
+    def _start_without_leases(self) -> None:
+        self._pid = os.getpid()
+        self._at_exit = False
+        self._keeper = Keeper(
+            idle=self._idle, clock=self._clock, steady=self._steady, charge=self._charge_overdue,
+            background=self._background,
+        )  # fmt: skip
+        self._holdings = Holdings(self._calls, self._keeper.low, self._keeper.ended)
+        self._tenure = Tenure(self.inner, self._holdings, lifetime=self._lifetime, steady=self._steady)
+        # A journal brings itself up to date before it reads; what is left of a limit does not depend on that.
+        far = self.inner.inner if isinstance(self.inner, JournalLedger) else self.inner
+        self._lender = Lender(
+            self.inner, far, self._holdings, self._tenure, calls=self._calls, most_calls=self._most_calls,
+            clock=self._clock, steady=self._steady, leased=self._leased,
+        )  # fmt: skip
+        self._keeper.keep(self._holdings, self._lender, self._tenure)
+
+    @property
+    def overshoot(self) -> int:
+        """Nano-dollars that calls of this process cost beyond what was leased for them: no limit can have been
+        passed by more."""
+        return self._holdings.overshoot
+
+    def tick(self) -> None:
+        """What the keeper does ten times a second. Raises StoreUnavailable."""
+        self._keeper.tick()
+
+    # -- the verbs of a call
+
+    def reserve(self, hold: Hold, now_ns: int, *, alone: bool = False) -> Refusal | None:
+        limits = hold.limits
+        if not limits or isinstance(hold, Lease):
+            return self.inner.reserve(hold, now_ns, alone=alone)
+        if self._holdings.take(hold, now_ns):
+            return None
+        if len(limits) > 1:
+            # Two that share a balance hold on it once: the tighter.
+            limits = hold.limits = tuple(accounts(ordered(limits)))
+        refusal = self._reserve(hold, now_ns)
+        if refusal is not None and self._charge_overdue(now_ns, {limit.key for limit in limits}):
+            refusal = self._reserve(hold, now_ns)
+        if refusal is None or not alone:
+            return refusal
+        for limit in limits:
+            slices = self._holdings.by_key.get(limit.key)
+            if slices is not None:
+                self._tenure.give_back(slices)
+        return self.inner.reserve(hold, now_ns, alone=True)
+
+    def _reserve(self, hold: Hold, now_ns: int) -> Refusal | None:
+        taken: list[Slice] = []
+        refusal: Refusal | None = None
+        try:
+            for limit in hold.limits:
+                found = self._lender.place(limit, hold.on(limit), now_ns)
+                if isinstance(found, Refusal):
+                    refusal = found
+                    break
+                taken.append(found)
+            else:
+                self._holdings.run(hold, taken)
+                taken = []
+        finally:
+            for limit, slice_ in zip(hold.limits, taken, strict=False):
+                self._holdings.put_back(slice_, hold.on(limit))
+        return refusal
+
+    def settle(self, entry: Entry, hold: Hold | None) -> tuple[Crossing, ...] | None:
+        if hold is None or not hold.leases:
+            hold = self._held(entry, hold)
+        crossings = self.inner.settle(entry, hold)
+        if hold is not None:
+            self._settled(entry, hold, recorded=crossings is not None)
+        return crossings
+
+    def _settled(self, entry: Entry, hold: Hold, *, recorded: bool) -> None:
+        if hold.leases:
+            self._holdings.settled(entry, hold, recorded=recorded)
+        elif recorded:
+            self._holdings.held_in_store(entry, hold)
+
+    def _held(self, entry: Entry, hold: Hold | None) -> Hold | None:
+        """The hold as it was taken: settled by one who does not know it, a call draws from its leases all the same."""
+        if hold is not None and hold.leases:
+            return hold
+        return self._holdings.running.get(entry.call_id if hold is None else hold.call.id, hold)
+
+    def settle_all(self, settlements: Sequence[tuple[Entry, Hold | None]]) -> list[tuple[Crossing, ...] | None]:
+        settlements = [(entry, self._held(entry, hold)) for entry, hold in settlements]
+        answers = self.inner.settle_all(settlements)
+        for (entry, hold), crossings in zip(settlements, answers, strict=True):
+            if hold is not None:
+                self._settled(entry, hold, recorded=crossings is not None)
+        return answers
+
+    def release(self, hold: Hold) -> bool:
+        return self._holdings.release(hold) or self.inner.release(hold)
+
+    def local(self, hold: Hold) -> bool:
+        return self.inner.local(hold) or self._holdings.has(hold, self._clock())
+
+    def extend(self, hold_ids: Sequence[str], expires_ns: int) -> set[str]:
+        running = self._holdings.running
+        mine: set[str] = set()
+        for call_id in hold_ids:
+            hold = running.get(call_id)
+            if hold is not None:
+                hold.expires_ns = expires_ns
+                mine.add(call_id)
+        others = [call_id for call_id in hold_ids if call_id not in mine]
+        return mine | self.inner.extend(others, expires_ns) if others else mine
+
+    # -- what others ask
+
+    def reached(self, limits: Sequence[Limit]) -> Refusal | None:
+        now_ns = self._clock()
+        for limit in limits:
+            slices = self._holdings.by_key.get(limit.key)
+            current = None if slices is None or slices.most != limit.most else slices.current
+            if current is None or current.free <= 0 or current.until <= now_ns:
+                return self.inner.reached(limits)
+        return None
+
+    def balances(self, limits: Sequence[Limit]) -> list[tuple[int, int]]:
+        holdings = self._holdings
+        for _ in range(3):
+            version = holdings.version
+            balances = self.inner.balances(limits)
+            free = holdings.free([limit.key for limit in limits])
+            if holdings.version == version:
+                break
+        return [(spent, max(0, held - mine)) for (spent, held), mine in zip(balances, free, strict=True)]
+
+    def expire(self, now_ns: int) -> list[Entry]:
+        lost = self._charge_overdue(now_ns)
+        late = [slice_ for slice_ in list(self._holdings.by_id.values()) if slice_.until <= now_ns and not slice_.dead]
+        if late:
+            self._tenure.extend(late, now_ns)
+        return lost + self.inner.expire(now_ns)
+
+    def _charge_overdue(self, now_ns: int | None = None, keys: set[str] | None = None) -> list[Entry]:
+        """Charge the calls of this process that never ended. The money is leased: nobody else can."""
+        lost = []
+        for hold in self._holdings.overdue(self._clock() if now_ns is None else now_ns, keys):
+            call = hold.call
+            entry = lost_entry(
+                call.id, call.started_ns, call.provider, call.model, call.operation,
+                streamed=call.streamed, tags=call.tags, amount=hold.amount,
+            )  # fmt: skip
+            # What it held is what it is charged with, in each unit.
+            entry.usage = Usage(input_tokens=hold.tokens) if hold.tokens else entry.usage
+            try:
+                if self.settle(entry, hold) is not None:
+                    lost.append(entry)
+            finally:
+                self._holdings.charged(hold)
+        return lost
+
+    def flush(self, timeout: float = 10.0) -> int:
+        """Entries that are not in the store yet, after at most so many seconds."""
+        flush = getattr(self.inner, "flush", None)
+        return 0 if flush is None else int(flush(timeout))
+
+    def close(self) -> None:
+        self._keeper.stop()
+        self._give_all_back()
+        self.inner.close()
+
+    def _leased(self) -> None:
+        self._keeper.start()
+        if not self._at_exit:
+            self._at_exit = True
+            _at_exit(self)
+
+    def _give_all_back(self) -> None:
+        """All but what running calls hold: that is charged when it expires, unless they end before."""
+        if os.getpid() != self._pid:
+            return
+        try:
+            for slice_ in list(self._holdings.by_id.values()):
+                self._tenure.give_back_from(slice_)
+                self._tenure.end(slice_)
+            self._tenure.release()
+        except StoreUnavailable as error:
+            log.warning("leases could not be given back and will be charged when they expire: %s", error)
+
+
+def _at_exit(ledger: LeaseLedger) -> None:
+    """Give its leases back when this process ends."""
+    known = ref(ledger)
+
+    def end() -> None:
+        left = known()
+        if left is not None:
+            left._give_all_back()
+
+    atexit.register(end)
+    if "multiprocessing.util" in sys.modules:
+        from multiprocessing.util import Finalize
+
+        # The children of multiprocessing end without atexit. Before the journal's, which writes what they drew.
+        Finalize(None, end, exitpriority=100)
+
+
+def _after_fork() -> None:
+    for ledger in list(_ledgers):
+        ledger._start_without_leases()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)
