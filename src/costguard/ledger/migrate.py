@@ -18,7 +18,7 @@ from costguard.errors import ConfigError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD = "0001"
+HEAD = "0003"
 """The revision this version of costguard works with."""
 
 VERSION_TABLE = "costguard_version"
@@ -50,8 +50,8 @@ def known(found: str | None, store: str) -> str | None:
     return found
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the schema up to `HEAD`, in the transaction that `connection` is in."""
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Bring the schema up to `HEAD`, or to an earlier revision, in the transaction that `connection` is in."""
     from alembic import command
     from alembic.config import Config
 
@@ -60,4 +60,4 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     with _alembic:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

@@ -29,10 +29,16 @@ def open_ledger(store: str | Ledger) -> Ledger:
     Raises ConfigError for a URL it cannot mean, StoreUnavailable if the store cannot be used, MissingExtra
     without psycopg.
     """
+    ledger = read_store(store)
+    ledger.open()
+    return ledger
+
+
+def read_store(store: str | Ledger) -> Ledger:
+    """`open_ledger` without the opening."""
     ledger = _ledger(store) if isinstance(store, str) else store
     if not callable(getattr(ledger, "reserve", None)):
         raise ConfigError(f"store {store!r} is a {type(store).__name__}; {_STORES}")
-    ledger.open()
     return ledger
 
 

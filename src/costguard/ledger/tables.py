@@ -175,3 +175,62 @@ class Message(Base, table=True):
     )
     finished: int | None = Field(default=None, sa_column=_number("finished", nullable=True))
     error: str | None = Field(default=None, sa_column=Column("error", Text))
+
+
+class BudgetRule(Base, table=True):
+    """A budget set by people. Rows stay, as the history: the rules in force are those that nobody removed.
+
+    identity: what it counts and for whom, without the limit: a new rule of the same takes its place
+    rule:     the budget's text
+    """
+
+    __tablename__ = "costguard_budgets"
+    __table_args__ = (
+        Index(
+            "costguard_budgets_current", "identity", unique=True,
+            sqlite_where=text("removed IS NULL"), postgresql_where=text("removed IS NULL"),
+        ),
+    )  # fmt: skip
+
+    id: int | None = Field(default=None, sa_column=Column("id", _ID, primary_key=True))
+    identity: str = Field(sa_column=Column("identity", Text, nullable=False))
+    rule: str = Field(sa_column=Column("rule", Text, nullable=False))
+    author: str = Field(sa_column=Column("author", Text, nullable=False))
+    created: int = Field(sa_column=_number("created"))
+    removed: int | None = Field(default=None, sa_column=_number("removed", nullable=True))
+    removed_by: str | None = Field(default=None, sa_column=Column("removed_by", Text))
+
+
+class GrantRow(Base, table=True):
+    """A top-up of a payer's limit. Rows stay, those that were removed too.
+
+    nonce:   given by who makes it, so that adding it again after a lost connection adds nothing
+    account: `Budget.account`, JSON
+    payer:   JSON object of the payer's tags
+    amount:  integer of `unit`: nano-dollars for "usd"
+    """
+
+    __tablename__ = "costguard_grants"
+    __table_args__ = (UniqueConstraint("nonce", name="costguard_grants_nonce"),)
+
+    id: int | None = Field(default=None, sa_column=Column("id", _ID, primary_key=True))
+    nonce: str = Field(sa_column=Column("nonce", Text, nullable=False))
+    account: str = Field(sa_column=Column("account", Text, nullable=False))
+    payer: str = Field(sa_column=Column("payer", Text, nullable=False))
+    amount: int = Field(sa_column=_number("amount"))
+    unit: str = Field(sa_column=Column("unit", Text, nullable=False))
+    at: int = Field(sa_column=_number("at"))
+    until: int | None = Field(default=None, sa_column=_number("until", nullable=True))
+    author: str = Field(sa_column=Column("author", Text, nullable=False))
+    reason: str = Field(sa_column=Column("reason", Text, nullable=False))
+    removed: int | None = Field(default=None, sa_column=_number("removed", nullable=True))
+    removed_by: str | None = Field(default=None, sa_column=Column("removed_by", Text))
+
+
+class RulesVersion(Base, table=True):
+    """One row, whose number grows with every change of budgets or grants, in the same transaction: what workers ask."""
+
+    __tablename__ = "costguard_rules"
+
+    id: int = Field(sa_column=Column("id", SmallInteger, primary_key=True, autoincrement=False))
+    version: int = Field(sa_column=_number("version"))

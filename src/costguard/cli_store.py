@@ -1,0 +1,112 @@
+"""What every command of `costguard` shares: the store it works on, errors in one line, and plain output."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from costguard.errors import ConfigError, CostGuardError, StoreUnavailable
+from costguard.ledger.base import Ledger
+
+FAILED, WRONG = 1, 2
+"""Exit codes: the store cannot be read or written, or something was found; the command or a setting is wrong."""
+
+Store = Annotated[
+    str | None,
+    typer.Option("--store", envvar="COSTGUARD_STORE", metavar="URL", help="The ledger, e.g. sqlite:///costs.db"),
+]
+Json = Annotated[bool, typer.Option("--json", help="For programs; amounts as strings")]
+Author = Annotated[
+    str | None,
+    typer.Option("--author", envvar="COSTGUARD_AUTHOR", metavar="NAME", help="Who does it; by default the login name"),
+]
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """An error of ours is one line on stderr, without a traceback."""
+    try:
+        yield
+    except CostGuardError as error:
+        typer.echo(f"costguard: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(FAILED if isinstance(error, StoreUnavailable) else WRONG) from None
+
+
+@contextmanager
+def ledger_at(url: str | None, *, make: bool = False) -> Iterator[Ledger]:
+    """The ledger of a command. Only with `make` is it made, or its schema changed, where it has to be."""
+    if not url:
+        raise ConfigError("no store given: add --store sqlite:///costs.db, or set COSTGUARD_STORE")
+    if url.startswith("memory:"):
+        raise ConfigError(f"store {url!r} lives inside one process and cannot be read from here; use a database")
+    if not make:
+        from costguard.ledger.schema import require_current
+
+        require_current(url)
+    from costguard.ledger.opening import open_ledger
+
+    ledger = open_ledger(url)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def author_or_login(given: str | None) -> str:
+    """Who is written down as the author of a change."""
+    if given is None:
+        try:
+            given = getpass.getuser()
+        except (OSError, KeyError, ImportError):
+            raise ConfigError("nobody is logged in here; say who does this: --author NAME") from None
+    name = " ".join(given.split())
+    if not name:
+        raise ConfigError("the author is empty; give --author NAME")
+    return name
+
+
+def pairs(given: Iterable[str], option: str) -> dict[str, str]:
+    """TAG=VALUE, several times or with commas between."""
+    found: dict[str, str] = {}
+    for part in given:
+        for one in part.split(",") if option != "--where" else [part]:
+            name, equals, value = (piece.strip() for piece in one.partition("="))
+            if not (name and equals and value):
+                raise ConfigError(f"{option} {part!r} is not TAG=VALUE, e.g. {option} feature=chat")
+            if name in found:
+                raise ConfigError(f"{option} names the tag {name!r} twice")
+            found[name] = value
+    return found
+
+
+def show(text: str) -> None:
+    """Print; a terminal without UTF-8 shows "?" for what it lacks, instead of a traceback."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    typer.echo(text)
+
+
+def show_json(value: Any) -> None:
+    show(json.dumps(value, indent=2))
+
+
+def show_table(headings: Sequence[str], lines: Iterable[Sequence[str]], *, none: str) -> None:
+    """Lines under headings, in columns as wide as they need; `none` where there is no line."""
+    rows = [[visible(cell) for cell in line] for line in lines]
+    if not rows:
+        show(none)
+        return
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for row in (list(headings), *rows):
+        show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def visible(text: str) -> str:
+    """Without control characters: names and tags come from people and could drive the terminal."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
