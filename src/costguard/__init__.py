@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from costguard.alerts.alert import Alert
     from costguard.alerts.slack import slack
     from costguard.budgets import Budget, Standing
-    from costguard.events import Entry, Refused, Settled
+    from costguard.events import Downgraded, Entry, Refused, Settled
     from costguard.executors import CarryingExecutor
+    from costguard.grants import Grant
     from costguard.guard import Guard
     from costguard.pricing.usage import Usage
     from costguard.providers.instrument import instrument
@@ -31,7 +32,9 @@ _LAZY = {
     "Alert": "costguard.alerts.alert",
     "Budget": "costguard.budgets",
     "CarryingExecutor": "costguard.executors",
+    "Downgraded": "costguard.events",
     "Entry": "costguard.events",
+    "Grant": "costguard.grants",
     "Guard": "costguard.guard",
     "Refused": "costguard.events",
     "Settled": "costguard.events",
@@ -51,7 +54,9 @@ __all__ = [
     "CarryingExecutor",
     "ConfigError",
     "CostGuardError",
+    "Downgraded",
     "Entry",
+    "Grant",
     "Guard",
     "MissingExtra",
     "Refused",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from random import getrandbits
-from typing import Any
+from typing import Any, Protocol
 
 from costguard.tags import NO_TAGS, Frame, Tags, current_frame
 
@@ -40,6 +40,51 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
     os.register_at_fork(after_in_child=_after_fork)
 
 
+class Particulars:
+    """What only some calls have: of limits on tokens or on a request, of what a budget asked for.
+
+    local:  what it holds of the limits of its request
+    tokens: how its hold was sized in tokens
+    stop:   output tokens at which its stream is ended; None: where the provider ends it
+    note:   what was done to it, for the reason of its entry
+    """
+
+    __slots__ = ("local", "note", "stop", "tokens")
+
+    def __init__(self) -> None:
+        self.local: Any = None
+        self.tokens: Any = None
+        self.stop: int | None = None
+        self.note = ""
+
+    def add(self, note: str) -> None:
+        self.note = f"{self.note}; {note}" if self.note else note
+
+
+class Knobs(Protocol):
+    """How a request can still be altered, until it is sent. The caller's own dicts are never written to.
+
+    takes_ceiling: this API has a ceiling on the output
+    choices:       answers that are asked for at once; the ceiling is that of each
+    least:         tokens of a ceiling that are not for the answer, such as a thinking budget
+    """
+
+    @property
+    def takes_ceiling(self) -> bool: ...
+    @property
+    def choices(self) -> int: ...
+    @property
+    def least(self) -> int: ...
+
+    def lower(self, tokens: int) -> bool:
+        """Let each choice have at most so many output tokens; False if that cannot be asked for."""
+        ...
+
+    def change_model(self, model: str) -> bool:
+        """Ask another model; False where the model is no part of the request's body."""
+        ...
+
+
 class Call:
     """What is known of a call before it is made. Built on the hot path, so slotted and plain.
 
@@ -53,12 +98,13 @@ class Call:
                          belongs to whoever reads or drops the stream
     started_ns:          wall clock, nanoseconds since 1970
     attempts:            HTTP requests made for it, SDK retries included
-    sizing, hold:        set by whoever reserves
+    sizing, hold, particulars: set by whoever reserves
+    knobs:               how the request can be altered; only until it is sent
     """
 
     __slots__ = (
-        "attempts", "frame", "hold", "id", "input_tokens", "max_output_tokens",
-        "model", "operation", "produces_output", "provider", "sizing", "started_ns", "streamed", "tags",
+        "attempts", "frame", "hold", "id", "input_tokens", "knobs", "max_output_tokens",
+        "model", "operation", "particulars", "produces_output", "provider", "sizing", "started_ns", "streamed", "tags",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - the hot path gives them by position
@@ -87,3 +133,5 @@ class Call:
         self.attempts = 0
         self.sizing: Any = None
         self.hold: Any = None
+        self.particulars: Particulars | None = None
+        self.knobs: Knobs | None = None

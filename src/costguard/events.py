@@ -193,7 +193,7 @@ class Entry:
 class Crossing:
     """A payer's spending reached a fraction of a limit: told to people once per limit and fraction.
 
-    spent:   nano-dollars after the call that crossed
+    spent:   in the limit's unit, after the call that crossed
     refused: made because a call was refused, before the spending itself reached the limit
     """
 
@@ -206,7 +206,7 @@ class Crossing:
     @property
     def key(self) -> str:
         # With the amount: a limit that was raised in its window is told of again.
-        return f"{self.limit.key}@{self.fraction.normalize():f}*{self.limit.most}"
+        return f"{self.limit.told_as}@{self.fraction.normalize():f}*{self.limit.most + self.limit.prior}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +219,28 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Hooks hear this when a call was refused; `needed` is the hold it wanted, in USD."""
+    """Hooks hear this when a call was refused; `needed` is the hold it wanted, in the unit of the budget.
+
+    observed: it was made all the same, as the budget (or the guard) only observes
+    """
 
     call: Call
     standing: Standing
     busy: bool
     needed: Decimal
+    observed: bool = False
 
 
-Hook = Callable[[Settled | Refused], Any]
-"""A hook runs in the thread or task of the call. It must be quick; what it raises is logged, never passed on."""
+@dataclass(frozen=True, slots=True)
+class Downgraded:
+    """Hooks hear this before a call is made with another model than the app asked for, as a budget says."""
+
+    call: Call
+    standing: Standing
+    asked: str
+    model: str
+
+
+Hook = Callable[[Settled | Refused | Downgraded], Any]
+"""A hook runs in the thread or task of the call, or in a thread of the guard's where async code works with a store
+over the network. It must be quick; what it raises is logged, never passed on."""

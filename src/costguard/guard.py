@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
+from costguard import settings
 from costguard.admission import Admission, OnStoreFailure, OnUnpriced
+from costguard.asking import Asking
+from costguard.beside import outbox_of, source_of
 from costguard.budget_set import BudgetSet
-from costguard.budgets import Budget, Holds, Standing
+from costguard.budgets import Budget, Holds
 from costguard.call import Call
-from costguard.errors import ConfigError, CostGuardError, StoreUnavailable
-from costguard.events import Entry, Hook, Outcome, Refused, Settled
+from costguard.errors import CostGuardError, StoreUnavailable
+from costguard.events import Downgraded, Hold, Hook, Outcome, Refused, Settled
 from costguard.holds import HoldSizer
 from costguard.ledger.base import Ledger
-from costguard.ledger.opening import open_ledger
-from costguard.money import from_nanos
+from costguard.ledger.stack import Engine, build
+from costguard.offload import Offload, finished
+from costguard.overshoot import Overshoot
 from costguard.pricing.book import PriceBook
-from costguard.pricing.receipt import Receipt
-from costguard.pricing.usage import Usage
 from costguard.recorder import Recorder
 from costguard.routes import budget_route, feature_route
-from costguard.tags import Tags, current_tags
 
 log = logging.getLogger("costguard")
 
@@ -34,7 +35,7 @@ _ALL: Mapping[str, str] = MappingProxyType({})
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Guard:
+class Guard(Asking):
     """Budgets over one ledger.
 
     store:             `sqlite:///costs.db`, `postgresql://...`, `memory://`, or a `Ledger`
@@ -47,7 +48,16 @@ class Guard:
                        known price of that provider) or "refuse"
     wait:              seconds a call waits for running calls to settle when money is left but held by them
     hold_lifetime:     seconds after which the hold of a call that never ended is charged
-    hooks:             callables that hear `Settled` and `Refused`
+    hooks:             callables that hear `Settled`, `Refused` and `Downgraded`
+    fit:               a call that does not fit gets a shorter answer instead of a refusal: its `max_tokens` (or what
+                       the API calls it) is lowered to what is left, never below `fit_floor` tokens
+    observe:           every decision is made and told (`Refused.observed`), nothing is refused
+    stop_at_limit:     a stream ends when what has come is worth its hold, by estimate
+    budget_file:       a TOML file of budgets; changes take effect within seconds
+    engine:            "leases" (the default but for memory): what calls may spend is leased from the store in slices,
+                       and a local journal brings it the entries. "direct": each is a transaction of the store
+    journal:           its directory, if not the usual place; False for none
+    balances:          "valkey://host:6379/0": balances and holds in Valkey or Redis instead of the store
 
     Raises ConfigError for wrong settings, StoreUnavailable if the store cannot be opened.
     """
@@ -65,37 +75,52 @@ class Guard:
         wait: float = 10.0,
         hold_lifetime: float = 900.0,
         hooks: Iterable[Hook] = (),
+        fit: bool = False,
+        fit_floor: int = 256,
+        observe: bool = False,
+        stop_at_limit: bool = False,
+        budget_file: str | Path | None = None,
+        engine: Engine | None = None,
+        journal: str | Path | Literal[False] | None = None,
+        balances: str | None = None,
     ) -> None:
-        _one_of("holds", holds, get_args(Holds))
-        _one_of("on_store_failure", on_store_failure, get_args(OnStoreFailure))
-        _one_of("on_unpriced", on_unpriced, get_args(OnUnpriced))
-        for name, seconds in (("wait", wait), ("hold_lifetime", hold_lifetime)):
-            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < 10**6:
-                raise ConfigError(f"{name} is {seconds!r}; give seconds, zero or more")
+        terms = dict(wait=wait, fit=fit, fit_floor=fit_floor, observe=observe, stop_at_limit=stop_at_limit)  # noqa: C408
+        settings.check(
+            holds=holds, on_store_failure=on_store_failure, on_unpriced=on_unpriced, hold_lifetime=hold_lifetime,
+            **terms,
+        )  # fmt: skip
         self._budgets = BudgetSet(budgets)
         self._book = PriceBook(prices)
         # Half a second that the first call, on the event loop, would wait for otherwise.
         self._book.warm()
         self._hooks: list[Hook] = list(hooks)
-        self._sizer = HoldSizer(holds)
-        self.ledger = open_ledger(store)
+        sizer, tokens = HoldSizer(holds), HoldSizer(holds)
+        told = settings.channels(alerts)
+        self._outbox: Any = None
+        self.ledger = build(store, engine=engine, journal=journal, balances=balances, told=self._wake)
         self.ledger.open()
-        self._outbox = _outbox(self.ledger, _channels(alerts))
+        self._outbox = outbox_of(self.ledger, told)
+        self._offload = Offload()
+        self._overshoot = Overshoot(self.ledger)
         self._admission = Admission(
             self.ledger,
             self._book,
             self._budgets,
-            self._sizer,
-            wait=wait,
+            sizer,
+            tokens=tokens,
+            offload=self._offload,
             on_unpriced=on_unpriced,
             on_store_failure=on_store_failure,
             hold_lifetime_ns=int(hold_lifetime * 10**9),
             emit=self._emit,
             told=self._wake,
+            settings=terms,
         )
         self._recorder = Recorder(
-            self.ledger, self._book, self._sizer, on_unpriced=on_unpriced, hooks=self._hooks, emit=self._emit
-        )
+            self.ledger, self._book, sizer, on_unpriced=on_unpriced, hooks=self._hooks, emit=self._emit,
+            tokens=tokens, overshoot=self._overshoot,
+        )  # fmt: skip
+        self._source = source_of(self._budgets, self.ledger, budget_file)
         self._installed = False
         if self._outbox is not None and self.ledger.undelivered():
             self._wake()
@@ -120,13 +145,32 @@ class Guard:
             delays = self._admission.begin(call, False)
             if delays is None:
                 return
-            from anyio import sleep
+            if self._admission.near:
+                from anyio import sleep
 
-            for delay in delays:
-                await sleep(delay)
+                for delay in delays:
+                    await sleep(delay)
         except BaseException as error:
             self._admission.not_made(call, error)
             raise
+        if not self._admission.near:
+            await self._admission.elsewhere(call, delays)
+
+    def settling(self, call: Call, outcome: Outcome) -> Callable[[], Awaitable[None]] | None:
+        """`settle` for async code: None if it is done, else what waits until another thread has done it.
+
+        To wait is not necessary for it to be done; whoever waits may be cancelled.
+        """
+        hold: Hold | None = call.hold
+        if (
+            self._admission.near
+            # Leases are settled in this process.
+            or (hold is not None and hold.leases)
+            or self.ledger.local(hold or Hold(call, (), 0, 0))
+        ):
+            self.settle(call, outcome)
+            return None
+        return partial(finished, self._offload.submit(partial(self.settle, call, outcome)))
 
     def settle(self, call: Call, outcome: Outcome) -> None:
         """Record what a call cost. Never raises: what goes wrong here must not cost the caller a paid answer."""
@@ -134,48 +178,6 @@ class Guard:
             self._recorder.record(call, outcome)
         except Exception:
             log.exception("costguard could not record call %s (%s %s)", call.id, call.provider, call.model)
-
-    # What an app asks.
-
-    @property
-    def budgets(self) -> tuple[Budget, ...]:
-        """All budgets, those of route decorators included once their route was called."""
-        return tuple(self._budgets)
-
-    def check(self, tags: Tags | Mapping[str, object] | None = None) -> None:
-        """Raise `BudgetExceeded` if a budget that these tags (default: the current ones) fall under is spent."""
-        self._admission.check(current_tags() if tags is None else tags if isinstance(tags, Tags) else Tags(tags))
-
-    def standings(self, **tags: object) -> list[Standing]:
-        """The budgets that a call with these tags counts against, and where they stand."""
-        limits = self._budgets.limits(Tags(tags), time.time_ns())
-        balances = self.ledger.balances(limits)
-        return [limit.standing(spent, held) for limit, (spent, held) in zip(limits, balances, strict=True)]
-
-    def spent(self, *, since: datetime | timedelta | None = None, **tags: object) -> Decimal:
-        """USD recorded for calls with these tags, all time, or since a moment (or that long ago)."""
-        return from_nanos(self.ledger.spent(Tags(tags), since_ns=_since(since)))
-
-    def entries(self, *, since: datetime | timedelta | None = None, limit: int = 1000, **tags: object) -> list[Entry]:
-        """The ledger's entries with these tags, newest first."""
-        return self.ledger.entries(Tags(tags), since_ns=_since(since), limit=limit)
-
-    def price(
-        self,
-        provider: str,
-        model: str,
-        usage: Usage | Mapping[str, int],
-        at: datetime | None = None,
-        **context: object,
-    ) -> Receipt:
-        """What a usage costs: the arithmetic alone. `context`: service_tier="flex", batch=True, ...
-
-        An unknown model gives a receipt whose `cost` is None, with the `reason`.
-        """
-        if not isinstance(usage, Usage):
-            usage = Usage.read(usage)
-        facts = {name: str(value).lower() for name, value in context.items() if value not in (None, False)}
-        return self._book.receipt(provider, model, usage, _ns(at or datetime.now(UTC)), tuple(sorted(facts.items())))
 
     def budget(
         self, limit: str, per: str | Sequence[str] = (), *, where: Mapping[str, str] = _ALL, holds: Holds | None = None
@@ -186,14 +188,15 @@ class Guard:
         ... @guard.budget("$0.50/day", per="user")
         ... async def summarize(text: str): ...
         """
-        return budget_route(self._budgets, self._admission.check, limit, per=per, where=where, holds=holds)
+        door = self._admission.check, self._admission.check_async
+        return budget_route(self._budgets, *door, limit, per=per, where=where, holds=holds)
 
     def feature(self, name: str) -> Callable[[F], F]:
         """Route decorator: the calls of this route, its stream and background tasks carry feature=`name`."""
         return feature_route(name)
 
     def add_hook(self, hook: Hook) -> None:
-        """`hook` hears every `Settled` and `Refused` from now on."""
+        """`hook` hears every `Settled`, `Refused` and `Downgraded` from now on."""
         self._hooks.append(hook)
 
     def instrument(self, *, usage_hosts: Iterable[str] = ()) -> None:
@@ -223,10 +226,17 @@ class Guard:
 
         # Streams that were dropped are settled by a thread.
         drain(timeout)
+        self._offload.drain(timeout)
         waiting = self._recorder.retry(timeout)
         if waiting:
             raise StoreUnavailable(
                 f"{waiting} entries are not in the ledger {self.ledger.url} yet; they wait in memory"
+            )
+        flush = getattr(self.ledger, "flush", None)
+        waiting = 0 if flush is None else flush(timeout)
+        if waiting:
+            raise StoreUnavailable(
+                f"{waiting} entries are not in the ledger {self.ledger.url} yet; they wait in the journal"
             )
         if self._outbox is not None:
             left = self._outbox.flush(timeout)
@@ -236,12 +246,15 @@ class Guard:
     def close(self, timeout: float = 10.0) -> None:
         """Uninstrument, flush, and let go of the store. The errors are those of `flush`."""
         self.uninstrument()
+        if self._source is not None:
+            self._source.close()
         try:
             self.flush(timeout)
         finally:
             if self._outbox is not None:
                 self._outbox.close()
             self.ledger.close()
+            self._offload.close()
 
     def __enter__(self) -> Guard:
         return self
@@ -249,7 +262,7 @@ class Guard:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _emit(self, event: Settled | Refused) -> None:
+    def _emit(self, event: Settled | Refused | Downgraded) -> None:
         if isinstance(event, Settled) and event.crossings:
             self._wake()
         for hook in self._hooks:
@@ -261,40 +274,3 @@ class Guard:
     def _wake(self) -> None:
         if self._outbox is not None:
             self._outbox.wake()
-
-
-def _outbox(ledger: Ledger, channels: tuple[Callable[[Any], Any], ...]) -> Any:
-    """Only an app that wants to be told loads what tells it."""
-    if not channels:
-        return None
-    from costguard.alerts.outbox import Outbox
-
-    return Outbox(ledger, channels)
-
-
-def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}; use one of {', '.join(map(repr, allowed))}")
-
-
-def _channels(alerts: Sequence[Callable[[Any], Any]]) -> tuple[Callable[[Any], Any], ...]:
-    if callable(alerts) or isinstance(alerts, str):
-        raise ConfigError("alerts must be a list of channels, not one: alerts=[slack(url)]")
-    for place, channel in enumerate(alerts):
-        if not callable(channel):
-            # Its value stays out of the message: it may be a webhook's URL, which is a secret.
-            kind = type(channel).__name__
-            raise ConfigError(f"alerts[{place}] is a {kind} and cannot be called; use slack(url) or a function")
-    return tuple(alerts)
-
-
-def _since(since: datetime | timedelta | None) -> int | None:
-    if since is None:
-        return None
-    return _ns(datetime.now(UTC) - since if isinstance(since, timedelta) else since)
-
-
-def _ns(moment: datetime) -> int:
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise ConfigError(f"{moment!r} is not a datetime with a time zone; use datetime(..., tzinfo=UTC)")
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000

@@ -57,6 +57,17 @@ def max_output_tokens(model: str, context_window: int | None) -> int:
     return min(context_window or FALLBACK_MAX_OUTPUT, FALLBACK_MAX_OUTPUT)
 
 
+def is_guessed(model: str) -> bool:
+    """Whether `max_output_tokens` is a guess that may be above what the model can do."""
+    return not any(pattern.search(model) for pattern, _ in _MAX_OUTPUT)
+
+
+@lru_cache(maxsize=1024)
+def token_rates(context_window: int | None) -> Rates:
+    """Rates at which a token costs one, so that holds in tokens are sized as those in USD are."""
+    return Rates("any", "any", "tokens", {"input": 1, "output": 1}, context_window=context_window)
+
+
 class Sizing:
     """How the hold of one call was sized; nano-dollars.
 
@@ -71,7 +82,7 @@ class Sizing:
 
     __slots__ = ("amount", "bound", "ceiling", "cold", "input", "learned")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the hot path gives them by position
         self, amount: int, bound: int, input: int, ceiling: int, learned: _Learned | None = None, cold: bool = False
     ) -> None:
         self.amount = amount
@@ -185,9 +196,10 @@ class HoldSizer:
             amount = bound
         return Sizing(amount if amount > 0 else 1, bound, cost_of_input, ceiling, learned)
 
-    def learn(self, call: Call, nanos: int) -> None:
-        """What a call that this sizer sized really cost, nano-dollars."""
-        sizing: Sizing | None = call.sizing
+    def learn(self, call: Call, nanos: int, sizing: Sizing | None = None) -> None:
+        """What a call that this sizer sized really cost, nano-dollars; in the unit of `sizing` if one is given."""
+        if sizing is None:
+            sizing = call.sizing
         if sizing is None or not (sizing.cold or sizing.learned):
             return  # held strictly
         with self._lock:

@@ -12,11 +12,12 @@ from typing import Literal
 from uuid import UUID, uuid5
 from weakref import WeakSet
 
-from costguard.call import Call
+from costguard.call import Call, Particulars
 from costguard.errors import StoreUnavailable
 from costguard.events import Entry, Hold, Hook, Outcome, Settled
 from costguard.holds import HoldSizer
 from costguard.ledger.base import Ledger
+from costguard.overshoot import Overshoot
 from costguard.pricing.book import PriceBook, Rates
 from costguard.pricing.usage import NO_USAGE, Usage
 
@@ -45,6 +46,8 @@ class Recorder:
         on_unpriced: Literal["allow", "assume", "refuse"],
         hooks: Sequence[Hook],
         emit: Callable[[Settled], None],
+        tokens: HoldSizer,
+        overshoot: Overshoot,
     ) -> None:
         self._ledger = ledger
         self._book = book
@@ -52,6 +55,8 @@ class Recorder:
         self._on_unpriced = on_unpriced
         self._hooks = hooks
         self._emit = emit
+        self._tokens = tokens
+        self._overshoot = overshoot
         self._waiting: deque[tuple[Entry, Hold | None]] = deque()
         self._retry_at = 0
         self._warned: set[tuple[str, str]] = set()
@@ -68,6 +73,12 @@ class Recorder:
         entry = self._entry(call, outcome)
         hold: Hold | None = call.hold
         new = self._settle(entry, hold)
+        particulars = call.particulars
+        if new and particulars is not None:
+            self._particular(call, particulars, entry)
+        # Where nothing was held, the store could not be asked, or nothing is counted.
+        if hold is not None and entry.nanos is not None and entry.nanos > hold.amount > 0 and new:
+            self._overshoot.add(entry, hold)
         if new and call.frame is not None:
             call.frame.add(entry.nanos)
         if new and not outcome.estimated and outcome.status == "ok" and entry.nanos is not None:
@@ -78,8 +89,20 @@ class Recorder:
             beside = Outcome(outcome.status, usage, model=model, ended_ns=outcome.ended_ns)
             second = self._entry(call, beside)
             second.call_id = str(uuid5(_BESIDE, f"{entry.call_id}/{number}"))
-            if self._settle(second, None if hold is None else Hold(call, hold.limits, 0, 0)) and call.frame is not None:
+            if particulars is not None and particulars.local is not None and new:
+                particulars.local.settle(second)
+            its_hold: Hold | None = None
+            if hold is not None:
+                its_hold = Hold(call, hold.limits, 0, 0)
+                its_hold.leases = hold.leases
+            if self._settle(second, its_hold) and call.frame is not None:
                 call.frame.add(second.nanos)
+
+    def _particular(self, call: Call, particulars: Particulars, entry: Entry) -> None:
+        if particulars.local is not None:
+            particulars.local.settle(entry)
+        if particulars.tokens is not None and entry.status == "ok" and not entry.estimated:
+            self._tokens.learn(call, entry.usage.input_tokens + entry.usage.output_tokens, particulars.tokens)
 
     def _entry(self, call: Call, outcome: Outcome) -> Entry:
         usage, estimated = outcome.usage, outcome.estimated
@@ -107,6 +130,8 @@ class Recorder:
                     # A usage of which not one bucket has a rate has no cost: that is not the same as $0.
                     if not rates.priced_any(usage):
                         nanos = None
+        if call.particulars is not None and call.particulars.note:
+            reason = f"{reason}; {call.particulars.note}" if reason else call.particulars.note
         ended = outcome.ended_ns or time.time_ns()
         return Entry(
             # A background response is asked for once and read any number of times, by anyone: it is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import wraps
@@ -20,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def budget_route(
     budgets: BudgetSet,
     check: Callable[[Tags], None],
+    check_async: Callable[[Tags], Awaitable[None]],
     limit: str,
     *,
     per: str | Sequence[str],
@@ -40,15 +41,15 @@ def budget_route(
         raise ConfigError(f"budget {limit!r} on a view names its own route; leave `where route=` out")
     registered: set[str] = set()
 
-    def at_the_door(view: Callable[..., Any]) -> None:
+    def known(view: Callable[..., Any]) -> Tags:
         route = current_tags().get("route") or view.__qualname__
         if route not in registered:
             budgets.add(replace(rule, where=cast("Any", {**dict(rule.where), "route": route})))
             registered.add(route)
-        check(current_tags())
+        return current_tags()
 
     def decorate(view: F) -> F:
-        return _around(view, {}, at_the_door)
+        return _around(view, {}, (lambda view: check(known(view)), lambda view: check_async(known(view))))
 
     return decorate
 
@@ -64,7 +65,12 @@ def feature_route(name: str) -> Callable[[F], F]:
     return decorate
 
 
-def _around(view: F, tags: Mapping[str, object], door: Callable[[Callable[..., Any]], None] | None) -> F:
+_View = Callable[..., Any]
+_Door = tuple[Callable[[_View], None], Callable[[_View], Awaitable[None]]]
+"""The check before a view, for sync and for async ones."""
+
+
+def _around(view: F, tags: Mapping[str, object], door: _Door | None) -> F:
     if isinstance(view, (str, Budget)) or not callable(view):
         raise ConfigError(f"{view!r} is not a view; decorate a function, below the framework's own route decorator")
 
@@ -82,7 +88,7 @@ def _around(view: F, tags: Mapping[str, object], door: Callable[[Callable[..., A
         async def run(*args: Any, **kwargs: Any) -> Any:
             with bind():
                 if door is not None:
-                    door(view)
+                    await door[1](view)
                 return await view(*args, **kwargs)
 
         wrapper: Callable[..., Any] = run
@@ -92,7 +98,7 @@ def _around(view: F, tags: Mapping[str, object], door: Callable[[Callable[..., A
         def call(*args: Any, **kwargs: Any) -> Any:
             with bind():
                 if door is not None:
-                    door(view)
+                    door[0](view)
                 return view(*args, **kwargs)
 
         wrapper = call

@@ -126,9 +126,10 @@ class Frame:
     route:  gives the route template when first asked: it is known only after routing
     cost:   nano-dollars of the priced calls settled in this frame and in those inside it
     calls:  how many calls were settled; `unpriced` of them without a price
+    accounts: of the limits on one request, by key: what is spent and held; None before the first
     """
 
-    __slots__ = ("block", "calls", "cost", "parent", "route", "tags", "unpriced")
+    __slots__ = ("accounts", "block", "calls", "cost", "parent", "route", "tags", "unpriced")
 
     def __init__(
         self,
@@ -144,6 +145,7 @@ class Frame:
         self.cost = 0
         self.calls = 0
         self.unpriced = 0
+        self.accounts: dict[str, list[int]] | None = None
 
     def current(self) -> Tags:
         """The tags now, with the route template as soon as the router has chosen one."""

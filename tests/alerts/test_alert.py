@@ -7,7 +7,9 @@ import pytest
 
 from costguard.alerts.alert import Alert, log_channel
 from costguard.budgets import Budget
+from costguard.events import Crossing
 from costguard.ledger.base import Ledger
+from costguard.tags import Tags
 from tests.alerts.crossings import NOON, record, tell
 
 
@@ -65,6 +67,17 @@ def test_a_budget_for_everyone_that_never_resets_says_so(ledger: Ledger) -> None
     assert alert.title == "everyone has reached 100 % of Pilot"
     assert alert.text.startswith("everyone has spent $500.00 of $500.00 (100 %), budget Pilot ($500.00/ever); never ")
     assert alert.resets_at is None
+
+
+def test_tokens_are_told_as_tokens_and_a_rolling_limit_with_all_of_its_buckets(ledger: Ledger) -> None:
+    limit = Budget.parse("1000 tokens/24h per user").limit_for(Tags(user="alice"), NOON).over(300)
+    crossing = Crossing(limit, Decimal("0.8"), 550, NOON)
+    assert ledger.tell(crossing)
+    alert = told(ledger)
+    assert (alert.unit, alert.spent, alert.limit, alert.percent) == ("tokens", Decimal(850), Decimal(1000), 85)
+    assert alert.text.startswith("alice has spent 850 of 1,000 tokens (85 %), budget 1000 tokens/24h per user; ")
+    again = Budget.parse("1000 tokens/24h per user").limit_for(Tags(user="alice"), NOON + 3600 * 10**9).over(400)
+    assert not ledger.tell(Crossing(again, Decimal("0.8"), 450, NOON)), "of another bucket, told already"
 
 
 def test_a_refusal_is_told_as_one(ledger: Ledger) -> None:

@@ -92,6 +92,8 @@ def test_a_rate_limit_is_obeyed_for_as_long_as_slack_says(ledger: Ledger, server
     outbox = outbox_of(ledger, slack(server.webhook), clock=clock)
     for user in ("alice", "bob", "carol"):
         tell(ledger, user)
+    outbox.wake()
+    assert server.wait_for(received=1)
     assert outbox.flush(0.3) == 3
     assert len(server.received) == 1, "the others wait too"
     clock.advance(29)

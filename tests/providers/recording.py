@@ -43,6 +43,9 @@ class Recording:
             self.settled.append((call, outcome))
             self._changed.notify_all()
 
+    def settling(self, call: Call, outcome: Outcome) -> None:
+        self.settle(call, outcome)
+
     def wait(self, count: int, timeout: float = 10) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.settled) >= count, timeout), self.settled

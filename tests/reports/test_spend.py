@@ -137,6 +137,7 @@ def test_the_json_has_a_stable_shape_with_exact_amounts(ledger: Ledger) -> None:
             "unpriced_calls": 1, "unpriced_tokens": 1000, "estimated_calls": 1, "estimated_cost": "1.00", "errors": 1,
         },
         "unattributed": {"cost": "0.50", "share": "0.1000"},
+        "lost_leases": "0.00",
     }  # fmt: skip
     assert alice == {
         "group": {"user": "alice"}, "share": "0.8000",

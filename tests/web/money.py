@@ -35,5 +35,11 @@ class Till:
         if not self.allowed(tags or Tags()):
             raise over_budget()
 
+    async def check_async(self, tags: Tags | None = None) -> None:
+        self.check(tags)
+
     def standings(self, **tags: object) -> list[Standing]:
         return [standing("$500/month", spent="1"), standing(user=str(tags.get("user", "unattributed")))]
+
+    async def standings_async(self, **tags: object) -> list[Standing]:
+        return self.standings(**tags)

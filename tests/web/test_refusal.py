@@ -70,6 +70,17 @@ def test_a_named_budget_is_called_by_its_name() -> None:
     assert headers["RateLimit"] == r'"the \"free\" plan";r=0;t=5'
 
 
+@pytest.mark.parametrize("unit", ["tokens", "calls"])
+def test_tokens_and_calls_are_told_as_they_are(unit: str) -> None:
+    limit = Budget.parse(f"5000 {unit}/24h per user").limit_for(Tags(user="alice"), 0)
+    error = BudgetExceeded("", standing=limit.standing(4000, 900), retry_after=60)
+    _, headers, body = problem(error)
+    told = {name: body[name] for name in ("limit", "spent", "held", "remaining", "unit")}
+    assert told == {"limit": "5000", "spent": "4000", "held": "900", "remaining": "100", "unit": unit}
+    assert headers["RateLimit"].endswith(";r=100;t=60")
+    assert headers["RateLimit-Policy"].endswith(f';q=5000;qu="{unit}";w=86400')
+
+
 def test_a_budget_that_never_resets_says_null() -> None:
     _, headers, body = problem(over_budget("$5/ever"))
     assert body["resets_at"] is None

@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 
 from costguard.ledger.base import Ledger, Parcel
 from costguard.money import from_nanos, show_usd
+from costguard.units import Unit, from_rest, show_amount, show_number
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -54,7 +55,7 @@ class Alert:
     budget:     the rule, e.g. "$5.00/day per user"; `name` is the budget's own name, "" if it has none
     payer:      the tag values the budget is counted by, e.g. {"user": "alice"}; empty: everyone
     fraction:   the threshold that was reached, e.g. Decimal("0.8")
-    spent, limit: USD at that moment
+    spent, limit: at that moment, in `unit`: "usd", "tokens" or "calls"
     resets_at:  UTC; None: never
     at:         when it was reached, UTC
     refused:    a call was refused, because it did not fit what is left
@@ -73,6 +74,7 @@ class Alert:
     refused: bool = False
     top_feature: tuple[str, Decimal] | None = None
     top_model: tuple[str, Decimal] | None = None
+    unit: Unit = "usd"
 
     @classmethod
     def of(cls, parcel: Parcel, ledger: Ledger) -> Alert:
@@ -81,6 +83,7 @@ class Alert:
         payer = dict(told["payer"])
         tags = {**told["where"], **payer}
         end = told["end"]
+        unit: Unit = told.get("unit", "usd")
 
         def dearest(name: str) -> tuple[str, Decimal] | None:
             # Up to the crossing, in whole microseconds as stores keep them: a late alert adds up with its `spent`.
@@ -94,8 +97,9 @@ class Alert:
             name=told["name"],
             payer=payer,
             fraction=Decimal(told["fraction"]),
-            spent=from_nanos(told["spent"]),
-            limit=from_nanos(told["limit"]),
+            spent=from_rest(told["spent"], unit),
+            limit=from_rest(told["limit"], unit),
+            unit=unit,
             resets_at=None if end is None else _moment(end),
             at=_moment(told["at"]),
             refused=bool(told["refused"]),
@@ -117,6 +121,11 @@ class Alert:
         return int((self.spent / self.limit * 100).to_integral_value(ROUND_FLOOR))
 
     @property
+    def progress(self) -> str:
+        """Such as "$4.98 of $5.00", "900 of 1,000 tokens"."""
+        return f"{show_number(self.spent, self.unit)} of {show_amount(self.limit, self.unit)}"
+
+    @property
     def resets(self) -> str:
         return "never resets" if self.resets_at is None else f"resets {self.resets_at:%Y-%m-%dT%H:%MZ}"
 
@@ -132,10 +141,7 @@ class Alert:
     def text(self) -> str:
         """The whole message in plain words."""
         budget = f"{self.name} ({self.budget})" if self.name else self.budget
-        text = (
-            f"{self.who} has spent {show_usd(self.spent)} of {show_usd(self.limit)} ({self.percent} %), "
-            f"budget {budget}; {self.resets}."
-        )
+        text = f"{self.who} has spent {self.progress} ({self.percent} %), budget {budget}; {self.resets}."
         if self.refused:
             text = f"A call of {self.who} was refused. {text}"
         if self.top_feature is not None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from costguard.alerts.alert import Alert, RetryLater, Undeliverable
 from costguard.errors import ConfigError, MissingExtra
 from costguard.money import show_usd
+from costguard.units import show_amount
 
 TIMEOUT = 10
 """Seconds for one request."""
@@ -138,15 +139,15 @@ def message(alert: Alert) -> list[dict[str, Any]]:
     fields = [
         ("Payer", alert.who),
         ("Budget", f"{alert.name} ({alert.budget})" if alert.name else alert.budget),
-        ("Spent", show_usd(alert.spent)),
-        ("Limit", show_usd(alert.limit)),
+        ("Spent", show_amount(alert.spent, alert.unit)),
+        ("Limit", show_amount(alert.limit, alert.unit)),
         ("Resets", "never" if alert.resets_at is None else f"{alert.resets_at:%Y-%m-%d %H:%M} UTC"),
         ("Top feature", _top(alert.top_feature)),
         ("Top model", _top(alert.top_model)),
     ]
     return [
         {"type": "header", "text": {"type": "plain_text", "text": _clip(_tame(alert.title), 150), "emoji": False}},
-        {"type": "section", "text": _mrkdwn(f"{bar}  {show_usd(alert.spent)} of {show_usd(alert.limit)}")},
+        {"type": "section", "text": _mrkdwn(f"{bar}  {alert.progress}")},
         {"type": "section", "fields": [_mrkdwn(f"*{name}*\n{escape(_clip(value, 300))}") for name, value in fields]},
     ]
 

@@ -10,10 +10,10 @@ ANTHROPIC = Provider(
     "anthropic",
     package="anthropic",
     routes=(
-        Route("v1/messages", "chat", anthropic_answer, max_output=("max_tokens",),
-              deltas=("text", "partial_json", "thinking"), merge=True),
+        Route("v1/messages", "chat", anthropic_answer, max_output=("max_tokens",), sets={"": "max_tokens"},
+              before_answer=("thinking", "budget_tokens"), deltas=("text", "partial_json", "thinking"), merge=True),
         Route("v1/complete", "completions", openai_answer, max_output=("max_tokens_to_sample",),
-              deltas=("completion",)),
+              sets={"": "max_tokens_to_sample"}, deltas=("completion",)),
     ),
     free=("/count_tokens", "/batches"),
     hosts={"api.anthropic.com": "anthropic"},

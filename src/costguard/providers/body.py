@@ -11,18 +11,38 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from costguard.providers import collected
 from costguard.providers.meter import End, Meter
 from costguard.providers.rows import Route
+from costguard.providers.stopping import Stopped, stopping
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 
-def tap(response: Any, route: Route, done: Callable[[End, Meter], None], *, hide: bool, is_async: bool) -> None:
-    """Replace the unread body of `response` by one that tells `done` how it ended and what it said.
+class Listener(Protocol):
+    """Who is told of one body.
+
+    stop_at: output tokens after which it ends early; None: where the provider ends it
+    """
+
+    @property
+    def stop_at(self) -> int | None: ...
+
+    def stopped(self) -> None:
+        """It ends early; `ended` follows."""
+
+    def ended(self, how: End, meter: Meter) -> None:
+        """Told exactly once."""
+
+    async def settled(self) -> None:
+        """Waits, at the end of an async body, until what `ended` was told is recorded."""
+
+
+def tap(response: Any, route: Route, listener: Listener, *, hide: bool, is_async: bool) -> None:
+    """Replace the unread body of `response` by one that tells `listener` how it ended and what it said.
 
     hide: take the event out that only carries usage, because the caller did not ask for it
 
@@ -33,12 +53,12 @@ def tap(response: Any, route: Route, done: Callable[[End, Meter], None], *, hide
         route,
         headers.get("content-type", "").lower(),
         headers.get("content-encoding", "").strip().lower(),
-        done,
+        listener.ended,
         hide=hide,
     )
     collected.watch()
     sync, asynchronous = _taps(_http_module(response))
-    response.stream = (asynchronous if is_async else sync)(response.stream, meter)
+    response.stream = (asynchronous if is_async else sync)(response.stream, meter, listener)
 
 
 def _http_module(response: Any) -> ModuleType:
@@ -62,9 +82,10 @@ def _taps(module: ModuleType) -> tuple[type[Any], type[Any]]:
     """The two kinds of byte stream of one of the httpx packages, which check for their own base classes."""
 
     class Tap:
-        def __init__(self, inner: Any, meter: Meter) -> None:
+        def __init__(self, inner: Any, meter: Meter, listener: Listener) -> None:
             self._inner = inner
             self._meter = meter
+            self._listener = listener
 
         def __getattr__(self, name: str) -> Any:
             # Others hang things on the body too: httpx2 its `elapsed`, anthropic its `stream_observer`.
@@ -77,6 +98,11 @@ def _taps(module: ModuleType) -> tuple[type[Any], type[Any]]:
             if meter is not None and not meter.ended:
                 collected.tell(lambda: meter.end("closed"))
 
+        def _feed(self) -> Callable[[bytes], bytes]:
+            stop_at = self._listener.stop_at
+            meter = self._meter
+            return meter.feeder() if stop_at is None else stopping(meter, stop_at, self._listener.stopped)
+
         def _end(self, how: End) -> None:
             meter = self._meter
             if not meter.ended:
@@ -84,7 +110,7 @@ def _taps(module: ModuleType) -> tuple[type[Any], type[Any]]:
 
     class SyncTap(Tap, module.SyncByteStream):  # type: ignore[misc,name-defined]
         def __iter__(self) -> Iterator[bytes]:
-            feed = self._meter.feeder()
+            feed = self._feed()
             try:
                 for chunk in self._inner:
                     out = feed(chunk)
@@ -93,6 +119,11 @@ def _taps(module: ModuleType) -> tuple[type[Any], type[Any]]:
                 rest = self._meter.rest()
                 if rest:
                     yield rest
+            except Stopped as stopped:
+                self._end("closed")
+                if stopped.rest:
+                    yield stopped.rest
+                return
             except BaseException as error:
                 self._end(ended_by(error))
                 raise
@@ -104,7 +135,7 @@ def _taps(module: ModuleType) -> tuple[type[Any], type[Any]]:
 
     class AsyncTap(Tap, module.AsyncByteStream):  # type: ignore[misc,name-defined]
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            feed = self._meter.feeder()
+            feed = self._feed()
             chunks = self._inner.__aiter__()
             try:
                 async for chunk in chunks:
@@ -114,6 +145,12 @@ def _taps(module: ModuleType) -> tuple[type[Any], type[Any]]:
                 rest = self._meter.rest()
                 if rest:
                     yield rest
+            except Stopped as stopped:
+                self._end("closed")
+                if stopped.rest:
+                    yield stopped.rest
+                await self._listener.settled()
+                return
             except BaseException as error:
                 self._end(ended_by(error))
                 raise
@@ -122,9 +159,11 @@ def _taps(module: ModuleType) -> tuple[type[Any], type[Any]]:
                 if isinstance(chunks, AsyncGenerator):
                     await chunks.aclose()
             self._end("ok")
+            await self._listener.settled()
 
         async def aclose(self) -> None:
             self._end("closed")
             await self._inner.aclose()
+            await self._listener.settled()
 
     return SyncTap, AsyncTap

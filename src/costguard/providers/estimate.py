@@ -158,6 +158,11 @@ class Deltas:
         self.count = 0
         self.size = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes of events that were not looked into."""
+        return self._held
+
     def add(self, events: bytes) -> None:
         self._events.append(events)
         self._held += len(events)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from costguard.call import Call
@@ -13,6 +14,7 @@ from costguard.pricing.usage import Usage
 from costguard.providers import ordered
 from costguard.providers.body import ended_by, tap
 from costguard.providers.estimate import input_tokens, likely, output_tokens, text_of
+from costguard.providers.knobs import Knobs, deployment
 from costguard.providers.meter import End, Meter
 from costguard.providers.options import ask_for_usage, body_of, ceiling
 from costguard.providers.policy import Policy
@@ -32,16 +34,22 @@ _NEVER_SENT = frozenset((
 ))  # fmt: skip
 
 
-class Flight:
+class Flight(Knobs):
     """The call between `begin` and its outcome, which is told to the policy exactly once."""
 
-    __slots__ = ("_body", "_client", "_hide", "_options", "_ordered", "_route", "call", "holds", "marked", "policy")
+    __slots__ = (
+        "_body", "_client", "_hide", "_options", "_ordered", "_pending", "_route", "call", "holds", "is_async",
+        "marked", "policy",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - the hot path
         self, policy: Policy, route: Route, call: Call, client: Any, options: Any, body: dict[str, Any], hide: bool
     ) -> None:
         self.policy = policy
         self.call = call
+        call.knobs = self
+        self.is_async = False
+        self._pending: Callable[[], Awaitable[None]] | None = None
         # A poll asks for what was paid before: it is never refused.
         self.holds = not route.poll
         self.marked = False
@@ -64,6 +72,8 @@ class Flight:
         self.marked = False
         self._options.__dict__.pop(MARK, None)
         self._options = None
+        # It refers back to this.
+        self.call.knobs = None
 
     # --- ends ---
 
@@ -100,7 +110,7 @@ class Flight:
                 parsed = _parsed(response)
                 self._settle(self._answered(self._route.read(parsed), parsed))
             else:
-                tap(response, self._route, self.ended, hide=self._hide, is_async=is_async)
+                tap(response, self._route, self, hide=self._hide, is_async=is_async)
         except Exception:
             log.exception("costguard could not read the answer to a call to %s", self.call.model)
             self._settle(Outcome("ok", None, estimated=True))
@@ -121,16 +131,43 @@ class Flight:
         call = self.call
         if call.attempts == 0:
             call.attempts = 1
+        self._tell(call, outcome)
+
+    def _tell(self, call: Call, outcome: Outcome) -> None:
         try:
-            self.policy.settle(call, outcome)
+            if self.is_async:
+                self._pending = self.policy.settling(call, outcome)
+            else:
+                self.policy.settle(call, outcome)
         except Exception:
             log.exception("costguard could not settle call %s to %s", call.id, call.model)
+
+    @property
+    def waits(self) -> bool:
+        return self._pending is not None
+
+    async def settled(self) -> None:
+        """Wait until what was settled is recorded, where another thread is at it."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            await pending()
+
+    @property
+    def stop_at(self) -> int | None:
+        """Output tokens at which the stream is to end."""
+        particulars = self.call.particulars
+        return None if particulars is None else particulars.stop
+
+    def stopped(self) -> None:
+        """Its stream is ended by us."""
+        if self.call.particulars is not None:
+            self.call.particulars.add("stopped at its hold")
 
     # --- decisions ---
 
     def _answered(self, answer: Answer, content: Any) -> Outcome | None:
         if self._route.poll:
-            ordered.polled(self.policy, self.call, answer, content)
+            ordered.polled(self.policy, self.call, answer, content, self._tell)
             return None
         if answer.usage is not None and not (answer.failed or self._ordered):
             return answer
@@ -224,7 +261,7 @@ def begin(row: Provider, policy: Policy, client: Any, options: Any, kwargs: dict
     try:
         body = body_of(options)
         site = site_of(row, client)
-        model = body.get("model") or _deployment(options.url, client.base_url)
+        model = body.get("model") or deployment(options.url, client.base_url)
         streamed = kwargs.get("stream") is True
         call = Call(
             site.provider,
@@ -241,15 +278,6 @@ def begin(row: Provider, policy: Policy, client: Any, options: Any, kwargs: dict
         log.exception("costguard cannot read the body of a %s request", row.name)
         call = Call(row.name, UNKNOWN_MODEL, route.operation)
         return Flight(policy, route, call, client, options, {}, hide=False)
-
-
-def _deployment(*urls: Any) -> str | None:
-    """Azure's name of a model in a path, for requests that name it nowhere else."""
-    for url in urls:
-        _, found, rest = str(url).partition("/deployments/")
-        if found:
-            return rest.split("/")[0]
-    return None
 
 
 def _response_in(result: Any) -> Any:

@@ -6,6 +6,10 @@ from costguard.providers.estimate import image_usage, speech_usage, transcript_u
 from costguard.providers.rows import Provider, Route
 from costguard.providers.usage import openai_answer, responses_answer, video_answer
 
+# `max_tokens` is deprecated in favor of `max_completion_tokens`, and reasoning models refuse it
+# (developers.openai.com/api/reference, chat completions); others who speak the protocol may only know the old name.
+_COMPLETION = {"openai": "max_completion_tokens", "azure": "max_completion_tokens", "": "max_tokens"}
+
 _CHAT = ("content", "arguments", "refusal", "reasoning_content", "reasoning", "transcript")
 
 OPENAI = Provider(
@@ -13,10 +17,11 @@ OPENAI = Provider(
     package="openai",
     routes=(
         Route("chat/completions", "chat", openai_answer, max_output=("max_completion_tokens", "max_tokens"),
-              choices=("n",), deltas=_CHAT, inject=True),
-        Route("completions", "completions", openai_answer, max_output=("max_tokens",), choices=("best_of", "n"),
-              inject=True),
-        Route("responses", "responses", responses_answer, max_output=("max_output_tokens",), deltas=("delta",)),
+              sets=_COMPLETION, choices=("n",), deltas=_CHAT, inject=True),
+        Route("completions", "completions", openai_answer, max_output=("max_tokens",), sets={"": "max_tokens"},
+              choices=("best_of", "n"), inject=True),
+        Route("responses", "responses", responses_answer, max_output=("max_output_tokens",),
+              sets={"": "max_output_tokens"}, deltas=("delta",)),
         Route("responses/compact", "responses", responses_answer, deltas=("delta",)),
         Route(r"responses/[^/]+", "responses", responses_answer, method="get", deltas=("delta",), poll=True),
         Route(r"responses/[^/]+/cancel", "responses", responses_answer, poll=True),
@@ -27,7 +32,7 @@ OPENAI = Provider(
               deltas=("delta",)),
         Route("videos(?:/[^/]+/remix)?", "videos", video_answer),
         Route(r"threads/(?:[^/]+/)?runs", "runs", responses_answer, max_output=("max_completion_tokens",),
-              deltas=("value",), ordered=True),
+              sets={"": "max_completion_tokens"}, deltas=("value",), ordered=True),
         Route(r"threads/[^/]+/runs/[^/]+/(?:submit_tool_outputs|cancel)", "runs", responses_answer,
               deltas=("value",), poll=True),
         Route(r"threads/[^/]+/runs/[^/]+", "runs", responses_answer, method="get", poll=True),

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from costguard.call import Call
@@ -37,7 +38,7 @@ def remember(call: Call, response_id: str) -> None:
             _open.popitem(last=False)
 
 
-def polled(policy: Policy, call: Call, answer: Answer, content: Any) -> None:
+def polled(policy: Policy, call: Call, answer: Answer, content: Any, settle: Callable[[Call, Outcome], None]) -> None:
     """A response was fetched: settle it if it has ended, was not paid for when it was made, and was not seen yet."""
     key = answer.response_id
     state = fields(content).get("status")
@@ -67,10 +68,7 @@ def polled(policy: Policy, call: Call, answer: Answer, content: Any) -> None:
         log.debug("response %s is recorded although %s", key, error)
     except Exception:
         log.exception("costguard could not reserve for response %s", key)
-    try:
-        policy.settle(call, outcome)
-    except Exception:
-        log.exception("costguard could not settle response %s", key)
+    settle(call, outcome)
 
 
 def _was_ordered(content: Any) -> bool:

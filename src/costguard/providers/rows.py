@@ -23,6 +23,9 @@ class Route:
     operation:   what `Call.operation` says
     read:        response to `Answer`
     max_output:  names of the caller's ceiling on the output, the first one given wins
+    sets:        the name of that ceiling by provider, "" for any other: what to set where the caller gave none;
+                 empty where the API has none
+    before_answer: path to tokens of the ceiling that are not for the answer, such as a thinking budget
     choices:     names of multipliers of the output, such as `n`
     produces_output: False where output costs nothing, as with embeddings
     deltas:      names of the fields that carry generated text in the events of a stream
@@ -38,6 +41,8 @@ class Route:
     read: Reader
     method: str = "post"
     max_output: tuple[str, ...] = ()
+    sets: Mapping[str, str] = field(default_factory=dict)
+    before_answer: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     produces_output: bool = True
     deltas: tuple[str, ...] = ("text",)

@@ -61,6 +61,7 @@ def async_request(original: RequestFunction, row: Provider, policy_of: PolicyOf)
         flight = None if policy is None else begin(row, policy, self, _options(args, kwargs), kwargs)
         if flight is None:
             return await original(self, *args, **kwargs)
+        flight.is_async = True
         if flight.holds:
             await flight.policy.reserve_async(flight.call)
         try:
@@ -68,10 +69,14 @@ def async_request(original: RequestFunction, row: Provider, policy_of: PolicyOf)
             result = await original(self, *args, **kwargs)
         except BaseException as error:
             flight.failed(error)
+            if isinstance(error, Exception):
+                await flight.settled()
             raise
         finally:
             flight.unmark()
         flight.arrived(result, is_async=True)
+        if flight.waits:
+            await flight.settled()
         return result
 
     return request

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from costguard.errors import ConfigError
-from costguard.ledger.base import Ledger, Sum
+from costguard.ledger.base import LEASE, Ledger, Sum
 from costguard.money import from_nanos
 from costguard.tags import UNATTRIBUTED, Tags
 
@@ -82,6 +82,7 @@ class SpendReport:
     since, until: UTC, `until` not included; None: from the first, to the last
     where:        the tag values that every call has
     unattributed: USD of the rows that lack at least one of the tags asked for
+    lost_leases:  USD charged on budgets for leases of workers that died, each budget for itself; in no row
     """
 
     by: tuple[str, ...]
@@ -91,6 +92,7 @@ class SpendReport:
     rows: tuple[Spend, ...]
     total: Spend
     unattributed: Decimal = field(default=Decimal(0))
+    lost_leases: Decimal = field(default=Decimal(0))
 
     def share(self, cost: Decimal) -> Decimal:
         """Part of the total, 0 to 1; 0 where nothing was spent."""
@@ -106,6 +108,7 @@ class SpendReport:
             "currency": "USD",
             "total": self.total.to_json(),
             "unattributed": {"cost": _plain(self.unattributed), "share": _plain_share(self.share(self.unattributed))},
+            "lost_leases": _plain(self.lost_leases),
             "rows": [
                 {"group": dict(row.group), "share": _plain_share(self.share(row.cost)), **row.to_json()}
                 for row in self.rows
@@ -141,7 +144,11 @@ def spend(
         if name in COLUMNS:
             raise ConfigError(f"where {name!r} is not a tag; group by it instead: by {','.join((*names, name))}")
     Tags(tags)
-    sums = ledger.sums(names, tags, since_ns=_ns(begin), until_ns=_ns(end))
+    bounds = {"since_ns": _ns(begin), "until_ns": _ns(end)}
+    sums = ledger.sums(names, tags, **bounds)
+    lost = [one for one in ledger.sums(("provider", "operation"), tags, **bounds) if tuple(one.group.values()) == LEASE]
+    if "operation" in names:
+        sums = [one for one in sums if one.group["operation"] != LEASE[1]]
     rows = [Spend.of(one.group, [one]) for one in sums]
     rows.sort(key=lambda row: (-row.cost, *row.group.values()))
     if names[:1] == ("day",):
@@ -149,8 +156,9 @@ def spend(
     asked = [name for name in names if name not in COLUMNS]
     unattributed = [row.cost for row in rows if any(row.group[name] == UNATTRIBUTED for name in asked)]
     return SpendReport(
-        names, begin, end, tags, tuple(rows) if names else (), Spend.of({}, sums), sum(unattributed, Decimal(0))
-    )
+        names, begin, end, tags, tuple(rows) if names else (), Spend.of({}, sums), sum(unattributed, Decimal(0)),
+        Spend.of({}, lost).cost,
+    )  # fmt: skip
 
 
 def moment(value: When, now: datetime, *, what: str) -> datetime | None:

@@ -92,6 +92,11 @@ def _notes(report: SpendReport) -> list[str]:
         notes.append(f"Unattributed: {show_usd(report.unattributed)} ({share}) lacks a tag asked for.")
     if total.errors:
         notes.append(f"Errors: {_count(total.errors, 'call')} refused or failed by the provider.")
+    if report.lost_leases:
+        notes.append(
+            f"Not in the total: {show_usd(report.lost_leases)} charged on budgets for what workers that died had "
+            f"leased; their calls in flight may have cost some of it."
+        )
     return notes
 
 

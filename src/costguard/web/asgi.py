@@ -79,7 +79,7 @@ class CostGuardMiddleware:
                 request = _request_types()[kind](scope) if exchange.asks else None
                 frame.tags = await exchange.ask_async(request, _header_of(scope) if exchange.headers else None)
             if exchange.check:
-                exchange.knock(frame)
+                await exchange.knock_async(frame)
             await self.app(scope, receive, answering.send)
             if not answering.begun:
                 await answering.flush()
@@ -139,7 +139,8 @@ class _Http:
     async def _begin(self, start: Message) -> None:
         self.begun = True
         if self._exchange.cost_headers:
-            start["headers"] = [*start.get("headers", ()), *_encoded(self._exchange.cost_fields(self.frame))]
+            fields = await self._exchange.cost_fields_async(self.frame)
+            start["headers"] = [*start.get("headers", ()), *_encoded(fields)]
         await self._send(start)
 
     async def flush(self) -> None:

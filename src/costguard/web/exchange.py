@@ -30,8 +30,15 @@ class Door(Protocol):
     def check(self, tags: Tags | None = None) -> None:
         """Raise BudgetExceeded if a budget that applies to these tags has nothing left."""
 
+    async def check_async(self, tags: Tags | None = None) -> None:
+        """`check` for async frameworks: nothing is waited for on the event loop's thread."""
+
     def standings(self, **tags: str) -> Sequence[StandingLike]:
         """The budgets that apply to these tags, and where they stand."""
+        ...
+
+    async def standings_async(self, **tags: str) -> Sequence[StandingLike]:
+        """`standings` for async frameworks."""
         ...
 
 
@@ -162,6 +169,11 @@ class Exchange:
         if self.check and self.guard is not None:
             self.guard.check(frame.current())
 
+    async def knock_async(self, frame: Frame) -> None:
+        """`knock` on an event loop."""
+        if self.check and self.guard is not None:
+            await self.guard.check_async(frame.current())
+
     def answer(self, error: BaseException) -> Response | None:
         """The response to a refusal, if `error` is one or was made of one; None for any other error."""
         found = find_refusal(error)
@@ -178,17 +190,29 @@ class Exchange:
         The last two are of the tightest budget. Headers leave before the body, so for a stream the
         cost is that of the calls which ended before its first byte.
         """
+        standings: Sequence[StandingLike] = ()
+        if self.guard is not None:
+            try:
+                standings = self.guard.standings(**frame.current())
+            except CostGuardError as error:
+                log.warning("no remaining-header in this response: %s", error)
+        return self._fields(frame, standings)
+
+    async def cost_fields_async(self, frame: Frame) -> list[tuple[str, str]]:
+        """`cost_fields` on an event loop."""
+        standings: Sequence[StandingLike] = ()
+        if self.guard is not None:
+            try:
+                standings = await self.guard.standings_async(**frame.current())
+            except CostGuardError as error:
+                log.warning("no remaining-header in this response: %s", error)
+        return self._fields(frame, standings)
+
+    def _fields(self, frame: Frame, standings: Sequence[StandingLike]) -> list[tuple[str, str]]:
         fields = [("X-CostGuard-Cost", amount(from_nanos(frame.cost)))]
         if frame.unpriced:
             # Unknown is not zero: the cost beside it does not hold these calls.
             fields.append(("X-CostGuard-Unpriced", str(frame.unpriced)))
-        if self.guard is None:
-            return fields
-        try:
-            standings = self.guard.standings(**frame.current())
-        except CostGuardError as error:
-            log.warning("no remaining-header in this response: %s", error)
-            return fields
         tightest = min(standings, key=lambda standing: standing.remaining, default=None)
         if tightest is not None:
             if self.amounts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -116,8 +116,9 @@ def takes_events(headers: Mapping[str, str]) -> bool:
 def _over_budget(error: BudgetExceeded, amounts: bool) -> Response:
     standing = error.standing
     scope = ",".join(getattr(standing.budget, "scope", ()))
-    window = str(getattr(standing.budget, "window", ""))
+    window = str(getattr(standing.budget, "period", ""))
     name = str(getattr(standing.budget, "name", ""))
+    unit = str(getattr(standing, "unit", "usd"))
     resets_at = None
     if standing.resets_at is not None:
         resets_at = standing.resets_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -130,6 +131,8 @@ def _over_budget(error: BudgetExceeded, amounts: bool) -> Response:
             "held": amount(standing.held),
             "remaining": amount(standing.remaining),
         }
+        if unit != "usd":
+            money = {name: str(getattr(standing, name)) for name in money} | {"unit": unit}
     else:
         # A budget without a name prints as its rule, which starts with the limit.
         title = name or (f"{window} per {scope}" if scope else window)
@@ -156,16 +159,21 @@ def _rate_limit(standing: StandingLike, title: str, window: str, wait: int, amou
     """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4).
 
     Quotas are integers there, so they are micro-dollars. The draft's registry of units has none for
-    money; the default unit, requests, would say something false.
+    money; the default unit, requests, would say something false. Tokens and calls are counted as they are.
     """
+    unit = str(getattr(standing, "unit", "usd"))
+    shown, remaining, limit = "micro-usd", _micro_usd(standing.remaining), _micro_usd(standing.limit)
+    if unit != "usd":
+        shown, remaining, limit = unit, int(standing.remaining), int(standing.limit)
     policy = '"' + title.encode("ascii", "replace").decode().replace("\\", "\\\\").replace('"', '\\"') + '"'
     if not amounts:
         return [("RateLimit", f"{policy};r=0;t={wait}")]
-    seconds = WINDOW_SECONDS.get(window)
+    rolling: timedelta | None = getattr(standing.budget, "span", None)
+    seconds = WINDOW_SECONDS.get(window) if rolling is None else int(rolling.total_seconds())
     span = f";w={seconds}" if seconds else ""
     return [
-        ("RateLimit", f"{policy};r={_micro_usd(standing.remaining)};t={wait}"),
-        ("RateLimit-Policy", f'{policy};q={_micro_usd(standing.limit)};qu="micro-usd"{span}'),
+        ("RateLimit", f"{policy};r={remaining};t={wait}"),
+        ("RateLimit-Policy", f'{policy};q={limit};qu="{shown}"{span}'),
     ]
 
 

@@ -1,0 +1,82 @@
+"""What of a request can be altered before it is sent, as its row says: the ceiling on its output, its model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from costguard.call import Call
+from costguard.providers.options import alter
+from costguard.providers.rows import Route
+
+DEPLOYMENTS = "/deployments/"
+
+
+def deployment(*urls: Any) -> str | None:
+    """Azure's name of a model in a path, for requests that name it nowhere else."""
+    for url in urls:
+        _, found, rest = str(url).partition(DEPLOYMENTS)
+        if found:
+            return rest.split("/")[0]
+    return None
+
+
+class Knobs:
+    """The part of a `Flight` that `Call.knobs` is."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        _options: Any
+        _client: Any
+        _body: dict[str, Any]
+        _route: Route
+        call: Call
+
+    @property
+    def takes_ceiling(self) -> bool:
+        return bool(self._names())
+
+    @property
+    def choices(self) -> int:
+        for name in self._route.choices:
+            count = self._body.get(name)
+            if type(count) is int and count > 1:
+                return count
+        return 1
+
+    @property
+    def least(self) -> int:
+        part: Any = self._body
+        for name in self._route.before_answer:
+            part = part.get(name) if isinstance(part, dict) else None
+        return part if type(part) is int and part > 0 else 0
+
+    def lower(self, tokens: int) -> bool:
+        """Let each choice have at most so many output tokens."""
+        names = self._names()
+        if not names or self._options is None:
+            return False
+        alter(self._options, **dict.fromkeys(names, tokens))
+        return True
+
+    def change_model(self, model: str) -> bool:
+        options = self._options
+        if options is None or type(self._body.get("model")) is not str:
+            return False
+        if deployment(options.url, self._client.base_url) is not None:
+            return False
+        alter(options, model=model)
+        return True
+
+    def _names(self) -> tuple[str, ...]:
+        """Those that the caller gave, else the one that this API takes; a ceiling given twice is lowered twice."""
+        given = []
+        for name in self._route.max_output:
+            most = self._body.get(name)
+            if type(most) is int and most > 0:
+                given.append(name)
+        if given:
+            return tuple(given)
+        sets = self._route.sets
+        told = sets.get(self.call.provider) or sets.get("")
+        return (told,) if told else ()
