@@ -69,7 +69,8 @@ class MemoryLedger(MemoryReading, MemoryAudit):
     def _hold(self, hold: Hold) -> None:
         held = self._holds[hold.call.id] = Held(hold)
         for limit, amount in held.parts:
-            self._balance(limit)[1] += amount
+            balance = self._balances.get(limit.key) or self._balance(limit)
+            balance[1] += amount
 
     def _free(self, held: Held) -> None:
         balances = self._balances
@@ -127,6 +128,20 @@ class MemoryLedger(MemoryReading, MemoryAudit):
 
     def settle(self, entry: Entry, hold: Hold | None) -> tuple[Crossing, ...] | None:
         with self._lock:
+            call_id = entry.call_id
+            held = self._holds.get(call_id)
+            if held is not None and hold is not None and len(hold.limits) == 1 and entry.status == "ok":
+                # What nearly every call is, to the same effect: a new entry on the limit it holds on, below its marks.
+                (limit,) = hold.limits
+                balance = self._balances[limit.key]
+                spent = balance[0] + entry.on(limit)
+                below = not limit.marks or spent < limit.marks[0][0]
+                if below and held.only == limit.key and call_id not in self._entries:
+                    balance[0] = spent
+                    balance[1] -= held.parts[0][1]
+                    del self._holds[call_id]
+                    self._entries[call_id] = entry
+                    return ()
             return self._settle(entry, hold)
 
     def settle_all(self, settlements: Sequence[tuple[Entry, Hold | None]]) -> list[tuple[Crossing, ...] | None]:

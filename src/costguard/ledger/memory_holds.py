@@ -12,21 +12,31 @@ class Held:
     """What was set aside when a hold was taken, whatever becomes of the hold itself.
 
     parts: what it holds on each balance, in the order of the limits
+    only:  the key of its balance, if it is but one
     """
 
-    __slots__ = ("_nanos", "call", "expires_ns", "lease", "parts")
+    __slots__ = ("_nanos", "call", "expires_ns", "only", "parts")
 
     def __init__(self, hold: Hold) -> None:
         self.call = hold.call
         self.expires_ns = hold.expires_ns
-        self.lease = is_lease(hold.call)
-        self.parts: list[tuple[Limit, int]] = []
-        key = None
+        self.parts: list[tuple[Limit, int]]
+        self._nanos = hold.amount
+        if len(hold.limits) == 1:
+            (only,) = hold.limits
+            self.only = only.key
+            self.parts = [(only, hold.on(only))]
+            return
+        self.parts = []
+        self.only = key = ""
         for limit in ordered(hold.limits):
             if limit.key != key:
                 key = limit.key
                 self.parts.append((limit, hold.on(limit)))
-        self._nanos = hold.amount
+
+    @property
+    def lease(self) -> bool:
+        return is_lease(self.call)
 
     @property
     def left(self) -> int:
