@@ -52,7 +52,7 @@ def main(workload: str, name: str) -> None:
     units = 1 if workload == "calls" else len(workloads.events(setting.sdk))
     with TemporaryDirectory(prefix="costguard-bench-") as folder:
         store = "memory://" if setting.store == "memory" else f"sqlite:///{Path(folder) / 'costs.db'}"
-        with Guard(store, budgets=setting.budgets, holds=setting.holds) as guard:
+        with Guard(store, budgets=setting.budgets, holds=setting.holds, engine=setting.engine) as guard:
             alone = Variant("sdk alone", run, units=units)
             guarded = Variant(name, run, base=alone.name, on=guard.instrument, off=guard.uninstrument, units=units)
             serve([alone, guarded], OURS)

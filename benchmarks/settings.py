@@ -11,11 +11,12 @@ THREE = (*LEARNED, "$500000/month", "$90000/day per user,feature where environme
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What varies: the SDK, the kind of its client, the store, the budgets and their holds."""
+    """What varies: the SDK, the kind of its client, the store and its engine, the budgets and their holds."""
 
     budgets: tuple[str, ...] = LEARNED
     holds: Literal["learned", "strict"] = "learned"
     store: Literal["memory", "sqlite"] = "memory"
+    engine: Literal["leases", "direct"] | None = None
     sdk: str = "openai"
     asynchronous: bool = False
     as_bytes: bool = False
@@ -30,6 +31,9 @@ CALLS = {
     "sqlite, one learned hold": Setting(store="sqlite"),
     "sqlite, one strict hold": Setting(store="sqlite", holds="strict"),
     "sqlite, three budgets": Setting(THREE, store="sqlite"),
+    "sqlite direct, no budget": Setting((), store="sqlite", engine="direct"),
+    "sqlite direct, one strict hold": Setting(store="sqlite", holds="strict", engine="direct"),
+    "sqlite direct, three budgets": Setting(THREE, store="sqlite", engine="direct"),
     "async, memory, one learned hold": Setting(asynchronous=True),
     "async, sqlite, one strict hold": Setting(asynchronous=True, store="sqlite", holds="strict"),
     "anthropic, memory, one learned hold": Setting(sdk="anthropic"),
