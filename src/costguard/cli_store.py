@@ -52,10 +52,28 @@ def ledger_at(url: str | None, *, make: bool = False) -> Iterator[Ledger]:
     from costguard.ledger.opening import open_ledger
 
     ledger = open_ledger(url)
+    _tell_of_journals(url)
     try:
         yield ledger
     finally:
         ledger.close()
+
+
+def _tell_of_journals(url: str) -> None:
+    """Entries on their way to the store are not in what is shown."""
+    from costguard.ledger.journal_file import waiting_bytes
+    from costguard.ledger.journal_place import journal_directory
+
+    try:
+        waiting = sum(waiting_bytes(path) > 0 for path in journal_directory(url).glob("*.journal"))
+    except (OSError, ConfigError):
+        return
+    if waiting:
+        typer.echo(
+            f"note: {waiting} journal{'s' * (waiting > 1)} of running or dead processes hold entries that are "
+            "not in the store yet; a running guard of this store brings them in",
+            err=True,
+        )
 
 
 def author_or_login(given: str | None) -> str:

@@ -211,7 +211,11 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Hooks hear this after an entry was recorded."""
+    """Hooks hear this after an entry was recorded.
+
+    crossings: what the entry made the spending cross; () where it goes by the journal, as with leases: they are found
+               with the batch, and told by the alerts
+    """
 
     entry: Entry
     crossings: tuple[Crossing, ...]

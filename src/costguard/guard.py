@@ -243,6 +243,17 @@ class Guard(Asking):
             if left:
                 raise CostGuardError(f"{left} alerts are not delivered yet; they are kept and tried again")
 
+    def rest(self) -> None:
+        """Bring what waits to the store, and give leases back; calls may go on. Servers that end without Python's
+        exit handlers (uvicorn after SIGTERM) are told to by the ASGI middleware. Raises nothing: it logs."""
+        try:
+            rest = getattr(self.ledger, "rest", None)
+            if rest is not None:
+                rest()
+            self.flush(5.0)
+        except CostGuardError as error:
+            log.warning("not all could be brought to the store: %s", error)
+
     def close(self, timeout: float = 10.0) -> None:
         """Uninstrument, flush, and let go of the store. The errors are those of `flush`."""
         self.uninstrument()

@@ -198,3 +198,12 @@ class JournalFile:
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
             self.close()
+
+
+def waiting_bytes(path: Path) -> int:
+    """Bytes of a journal that were not marked as moved to the store; read beside its owner."""
+    with path.open("rb") as file:
+        header = file.read(HEADER)
+        if len(header) < HEADER:
+            return 0
+        return max(0, os.fstat(file.fileno()).st_size - int(_HEADER.unpack(header)[1]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import tempfile
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -27,11 +29,31 @@ def journal_directory(url: str) -> Path:
     if parts.scheme.startswith("sqlite"):
         path = Path(parts.path.removeprefix("/")).absolute()
         return path.with_name(f"{path.name}.journal.d")
+    return _state() / "costguard" / _digest(url)
+
+
+def fallback_directory(url: str) -> Path:
+    """The same below the directory for temporary files, for users whose home cannot be written, as in containers.
+
+    Raises ConfigError if that cannot be used either, or was made by somebody else.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    above = Path(tempfile.gettempdir()) / f"costguard-{user}"
+    make_directory(above)
+    if hasattr(os, "getuid") and above.stat().st_uid != os.getuid():
+        raise ConfigError(f"the journal's directory {above} belongs to another user; {WAY_OUT}")
+    directory = above / _digest(url)
+    make_directory(directory)
+    return directory
+
+
+def _digest(url: str) -> str:
+    parts = urlsplit(url)
     who, _, host = parts.netloc.rpartition("@")
     place = [name for name in parse_qsl(parts.query) if name[0] in _PLACE]
     scheme = parts.scheme.partition("+")[0].replace("postgresql", "postgres")
     known = repr((scheme, who.partition(":")[0], host, parts.path, sorted(place)))
-    return _state() / "costguard" / blake2b(known.encode(), digest_size=10).hexdigest()
+    return blake2b(known.encode(), digest_size=10).hexdigest()
 
 
 def _state() -> Path:

@@ -7,13 +7,11 @@ so spent + held never passes a limit, and what a dead worker leaves is charged w
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
-from weakref import WeakSet, ref
+from weakref import WeakSet
 
 from costguard.budgets import Limit
 from costguard.errors import StoreUnavailable
@@ -22,6 +20,7 @@ from costguard.ledger.base import Lease, Ledger, Refusal
 from costguard.ledger.holdings import Holdings
 from costguard.ledger.journal import JournalLedger
 from costguard.ledger.keeper import Keeper
+from costguard.ledger.leaving import at_exit
 from costguard.ledger.lender import Lender
 from costguard.ledger.lost import lost_entry
 from costguard.ledger.room import accounts, ordered
@@ -106,6 +105,9 @@ class LeaseLedger(Wrapper):
     # -- the verbs of a call
 
     def reserve(self, hold: Hold, now_ns: int, *, alone: bool = False) -> Refusal | None:
+        if self._pid != os.getpid():
+            # A server in C may fork without running Python's hooks: the parent's leases are not this child's.
+            self._start_without_leases()
         limits = hold.limits
         if not limits or isinstance(hold, Lease):
             return self.inner.reserve(hold, now_ns, alone=alone)
@@ -239,21 +241,33 @@ class LeaseLedger(Wrapper):
         flush = getattr(self.inner, "flush", None)
         return 0 if flush is None else int(flush(timeout))
 
-    def close(self) -> None:
+    def rest(self) -> None:
+        """Give all leases back but what running calls hold; the next call leases anew."""
         self._keeper.stop()
         self._give_all_back()
+
+    def close(self) -> None:
+        self._keeper.stop()
+        given = self._give_all_back()
         self.inner.close()
+        if not given:
+            # They are charged when they expire. Given back at exit, they could be spent again by others, while
+            # what this process spent of them still waits in the journal.
+            self._start_without_leases()
 
     def _leased(self) -> None:
         self._keeper.start()
         if not self._at_exit:
             self._at_exit = True
-            _at_exit(self)
+            at_exit(self)
 
-    def _give_all_back(self) -> None:
-        """All but what running calls hold: that is charged when it expires, unless they end before."""
+    def _give_all_back(self) -> bool:
+        """All but what running calls hold: that is charged when it expires, unless they end before.
+
+        False if the store could not be reached.
+        """
         if os.getpid() != self._pid:
-            return
+            return True
         try:
             for slice_ in list(self._holdings.by_id.values()):
                 self._tenure.give_back_from(slice_)
@@ -261,23 +275,8 @@ class LeaseLedger(Wrapper):
             self._tenure.release()
         except StoreUnavailable as error:
             log.warning("leases could not be given back and will be charged when they expire: %s", error)
-
-
-def _at_exit(ledger: LeaseLedger) -> None:
-    """Give its leases back when this process ends."""
-    known = ref(ledger)
-
-    def end() -> None:
-        left = known()
-        if left is not None:
-            left._give_all_back()
-
-    atexit.register(end)
-    if "multiprocessing.util" in sys.modules:
-        from multiprocessing.util import Finalize
-
-        # The children of multiprocessing end without atexit. Before the journal's, which writes what they drew.
-        Finalize(None, end, exitpriority=100)
+            return False
+        return True
 
 
 def _after_fork() -> None:

@@ -71,17 +71,20 @@ def _journalled(
     batch: bool,
 ) -> Ledger:
     from costguard.ledger.journal import JournalLedger
-    from costguard.ledger.journal_place import journal_directory, make_directory
+    from costguard.ledger.journal_place import fallback_directory, journal_directory, make_directory
 
     if isinstance(journal, (str, Path)):
         directory = Path(journal)
     else:
-        directory = journal_directory(store if isinstance(store, str) else store.url)
-        if not batch:
-            # Nobody asked for it here, and most never need it: where there is no place for it the app goes without.
-            try:
-                make_directory(directory)
-            except ConfigError as error:
+        url = store if isinstance(store, str) else store.url
+        try:
+            directory = journal_directory(url)
+            make_directory(directory)
+        except ConfigError as error:
+            if not batch:
+                # Most never need it: where there is no place for it the app goes without.
                 log.warning("entries that the store cannot take will wait in memory: %s", error)
                 return ledger
+            directory = fallback_directory(url)
+            log.warning("the journal is in %s, which may not outlive this machine or container: %s", directory, error)
     return JournalLedger(ledger, directory, told=told, mode="batch" if batch else "outage")

@@ -168,8 +168,8 @@ class Writer:
         if self._moving.acquire(timeout=seconds):
             self._look_at = 0.0
             self._do(lambda: self._look(seconds))
-        if self._orphans:
-            self.start()
+        # Also where this process settles nothing itself: its children may die with entries in their files.
+        self.start()
 
     def _look(self, seconds: float) -> bool:
         """Look for the files of dead processes, and write what they hold for so many seconds; True if there is more."""
@@ -291,4 +291,6 @@ def _run(writer: ref[Writer], queue: JournalQueue, pause: float) -> None:
             # What it moves is safe in its file; the thread must not die of it.
             log.exception("the journal's writer failed; it goes on")
             pause = 1.0
-        del this
+        if queue.idle:
+            # Until then it is kept: a ledger that was dropped with entries on their way brings them home.
+            this = None

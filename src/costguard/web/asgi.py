@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import cache
 from typing import Any
@@ -69,7 +70,7 @@ class CostGuardMiddleware:
         elif kind == "websocket":
             answering = _WebSocket(self._exchange, send)
         else:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, self._ending(send) if kind == "lifespan" else send)
             return
         exchange = self._exchange
         frame = answering.frame = Frame(exchange.fixed, route=lambda: route_template(scope))
@@ -90,6 +91,20 @@ class CostGuardMiddleware:
                 raise
         finally:
             close_frame(token)
+
+    def _ending(self, send: Send) -> Send:
+        """Before the server hears that the app has shut down: what ends it then may run no exit handlers."""
+        guard = self._exchange.guard
+        rest = getattr(guard, "rest", None)
+        if rest is None:
+            return send
+
+        async def ending(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await asyncio.to_thread(rest)
+            await send(message)
+
+        return ending
 
 
 class _Http:
