@@ -12,6 +12,8 @@ from costguard import Budget
 from tests.enforcement.proof_hosts import Host
 from tests.enforcement.proof_stores import books, place
 
+pytestmark = pytest.mark.long
+
 HOUR = 3600
 TEN_CENTS, FIVE_CENTS = Decimal("0.1"), Decimal("0.05")
 

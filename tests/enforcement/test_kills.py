@@ -14,6 +14,8 @@ from tests.enforcement.proof_kills import killed_at, killed_at_random, killed_wh
 from tests.enforcement.proof_stores import place
 from tests.enforcement.proof_victims import STEPS
 
+pytestmark = pytest.mark.long
+
 KILLS = 10
 SENT = STEPS.index("during the provider call")
 SETTLED = STEPS.index("after settle")

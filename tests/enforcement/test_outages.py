@@ -15,6 +15,8 @@ from tests.enforcement.proof_stores import place
 from tests.enforcement.proof_victims import call
 from tests.ledger.postgres import server
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("store", ["postgres", "valkey", "leases"])
 def test_a_server_stopped_and_started_under_load_costs_no_answer_and_no_entry(store: str, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from tests.enforcement.proof_runs import DOLLAR, Given, fixed, run
 from tests.enforcement.proof_stores import ALL, Place, place
 from tests.enforcement.proof_witness import judge
 
+pytestmark = pytest.mark.long
+
 FEWER = {
     "postgres": ("1,000 coroutines", "8 processes x 50", "2 hosts, clocks 30 s apart"),
     "valkey": ("200 threads", "8 processes x 50"),

@@ -13,6 +13,8 @@ from costguard.ledger.opening import open_ledger
 from tests.ledger import test_conformance, test_conformance_leased
 from tests.ledger.stores import new_url
 
+pytestmark = pytest.mark.long
+
 ANSWERED_LATER = {
     # Crossings come with the batch, and go to the outbox; see `told`.
     "test_a_mark_is_crossed_by_the_call_that_reaches_it",

@@ -18,6 +18,8 @@ from costguard.ledger.opening import open_ledger
 from tests.ledger.journal_worker import LATER, LIMITS
 from tests.ledger.stores import new_url
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -18,6 +18,8 @@ from tests.ledger.test_concurrency import (  # noqa: F401
 from tests.ledger.test_conformance import *  # noqa: F403
 from tests.ledger.values import NOW
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(params=["memory", "sqlite"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:

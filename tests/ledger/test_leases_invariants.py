@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
@@ -11,6 +12,8 @@ from costguard.ledger.base import LEASE
 from costguard.ledger.leases import LeaseLedger
 from costguard.ledger.memory import MemoryLedger
 from tests.ledger.values import NOW, SECOND, entry, hold, limit
+
+pytestmark = pytest.mark.long
 
 WORKERS = 3
 LIMITS = ("$1/day per user", "$3/month", "400 tokens/day per user", "30 calls/day per user")

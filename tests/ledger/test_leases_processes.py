@@ -19,6 +19,8 @@ from tests.ledger.lease_worker import SHARED, TIGHT, WIDE, limits
 from tests.ledger.stores import new_url
 from tests.ledger.values import CENT, SECOND
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 DEADLINE = 60.0
 LIFETIME = 1.5

@@ -17,6 +17,8 @@ from tests.ledger.test_conformance import *  # noqa: F403
 from tests.ledger.test_conformance_leased import *  # noqa: F403
 from tests.ledger.valkey import opened, server
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:

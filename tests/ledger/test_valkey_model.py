@@ -6,6 +6,7 @@ import tempfile
 from copy import copy
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
@@ -19,6 +20,8 @@ from costguard.pricing.usage import Usage
 from costguard.tags import Tags
 from tests.ledger.valkey import opened, server
 from tests.ledger.values import DAY, NOW, SECOND, entry, facts, hold, limit
+
+pytestmark = pytest.mark.long
 
 RULES = (
     "$1/day per user",
