@@ -68,7 +68,8 @@ DECLARE
     done integer := 0;
     usual boolean;
 BEGIN
-    DELETE FROM costguard_holds WHERE call_id = held_as RETURNING * INTO hold;
+    -- Deleted at the end only: a row that is put back is a new one, which those who wait for this one do not see.
+    SELECT * INTO hold FROM costguard_holds WHERE call_id = held_as FOR UPDATE;
     INSERT INTO costguard_entries (
             call_id, at, model_id, tags_id, price_id, cost, input_tokens, output_tokens, cache_read_tokens,
             cache_write_tokens, reasoning_tokens, buckets, status, estimated, streamed, attempts, held, duration,
@@ -80,9 +81,6 @@ BEGIN
         ) ON CONFLICT (call_id) DO NOTHING;
     usual := FOUND;
     IF NOT usual THEN
-        IF hold.call_id IS NOT NULL THEN
-            INSERT INTO costguard_holds SELECT hold.*;
-        END IF;
         RETURN false;
     END IF;
     IF names IS NULL THEN
@@ -127,9 +125,8 @@ BEGIN
                 WHERE key = names[place];
         END LOOP;
         DELETE FROM costguard_entries WHERE call_id = the_call;
-        IF hold.call_id IS NOT NULL THEN
-            INSERT INTO costguard_holds SELECT hold.*;
-        END IF;
+    ELSIF hold.call_id IS NOT NULL THEN
+        DELETE FROM costguard_holds WHERE call_id = held_as;
     END IF;
     RETURN usual;
 END $$
