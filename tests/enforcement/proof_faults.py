@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -26,8 +26,7 @@ import psycopg
 from openai import OpenAI
 
 from costguard import Guard
-from tests.enforcement.proof_docs import machine, table, write
-from tests.enforcement.proof_kills import HEAD, Result, cells, examine
+from tests.enforcement.proof_kills import Result, examine, tell
 from tests.enforcement.proof_provider import PaidProvider
 from tests.enforcement.proof_stores import Place, place
 from tests.enforcement.proof_victims import BUDGETS, call
@@ -166,17 +165,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--docs", action="store_true", help="put the table into docs/enforcement-proof.md")
     given = parser.parse_args()
-    rows = []
-    for row in results(given.rounds):
-        rows.append(row)
-        print(f"{' | '.join(cells(row))} ({row.seconds:.1f} s){'' if row.kept else '  <-- not kept'}", flush=True)
-    text = table(HEAD, [cells(row) for row in rows], 2)
-    print(f"\n{text}\n\n{machine()}")
-    if given.json:
-        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", "utf-8")
-    if given.docs:
-        write("faults", text)
-    return 0 if all(row.kept for row in rows) else 1
+    return tell("faults", results(given.rounds), given.json, docs=given.docs)
 
 
 if __name__ == "__main__":

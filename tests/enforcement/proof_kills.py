@@ -17,7 +17,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -252,6 +252,21 @@ def results(stores: list[str], kills: int) -> Iterator[Result]:
                 yield killed_while_away(place(store, Path(folder)), Path(folder))
 
 
+def tell(name: str, results: Iterable[Result], json_to: Path | None, *, docs: bool) -> int:
+    """Print each row as it is there, then the table, which may go into the docs under its name; the exit code."""
+    rows = []
+    for row in results:
+        rows.append(row)
+        print(f"{' | '.join(cells(row))} ({row.seconds:.1f} s){'' if row.kept else '  <-- not kept'}", flush=True)
+    text = table(HEAD, [cells(row) for row in rows], 2)
+    print(f"\n{text}\n\n{machine()}")
+    if json_to:
+        json_to.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", "utf-8")
+    if docs:
+        write(name, text)
+    return 0 if all(row.kept for row in rows) else 1
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stores", default="sqlite,postgres,valkey,leases")
@@ -259,17 +274,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--docs", action="store_true", help="put the table into docs/enforcement-proof.md")
     given = parser.parse_args()
-    rows = []
-    for row in results(given.stores.split(","), given.kills):
-        rows.append(row)
-        print(f"{' | '.join(cells(row))} ({row.seconds:.1f} s){'' if row.kept else '  <-- not kept'}", flush=True)
-    text = table(HEAD, [cells(row) for row in rows], 2)
-    print(f"\n{text}\n\n{machine()}")
-    if given.json:
-        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", "utf-8")
-    if given.docs:
-        write("kills", text)
-    return 0 if all(row.kept for row in rows) else 1
+    return tell("kills", results(given.stores.split(","), given.kills), given.json, docs=given.docs)
 
 
 if __name__ == "__main__":
