@@ -70,9 +70,15 @@ class Provider:
         handler.send_header("content-type", "application/json")
         handler.send_header("content-length", str(len(body)))
         handler.end_headers()
-        handler.wfile.write(body)
+        # Counted before the last byte: the caller may look the moment it has the answer.
         with self._lock:
             self.sold += 1
+        try:
+            handler.wfile.write(body)
+        except OSError:
+            with self._lock:
+                self.sold -= 1
+            raise
 
     def __enter__(self) -> Provider:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

@@ -91,10 +91,10 @@ def test_one_worker_killed_and_one_stopped_past_its_leases_cost_no_more_than_the
     for worker in workers:
         until_it_says(worker, "spending")
     killed, stopped, *others = workers
+    ledger = open_ledger(f"{url}{'&' if '?' in url else '?'}patience=1")
     killed.kill()
     stopped.send_signal(signal.SIGSTOP)
     since = time.monotonic()
-    ledger = open_ledger(f"{url}{'&' if '?' in url else '?'}patience=1")
     (shared,) = limits(SHARED)
     # Nobody but those who look, the others and this test, until the leases of both have ended and are charged.
     while time.monotonic() < since + 2 * LIFETIME or charged_leases(ledger) < 2:

@@ -14,18 +14,14 @@ from costguard.pricing.usage import Usage
 from costguard.providers import ordered
 from costguard.providers.body import ended_by, tap
 from costguard.providers.estimate import input_tokens, likely, output_tokens, text_of
-from costguard.providers.knobs import Knobs, deployment
+from costguard.providers.knobs import Change, Knobs
 from costguard.providers.meter import End, Meter
-from costguard.providers.options import ask_for_usage, body_of, ceiling
+from costguard.providers.options import ceiling
 from costguard.providers.policy import Policy
 from costguard.providers.rows import Provider, Route
-from costguard.providers.site import site_of
 from costguard.providers.usage import Answer
 
 log = logging.getLogger("costguard.providers")
-
-MARK = "_costguard"
-"""Key in `options.__dict__`; pydantic's copies keep it, so that nested wrappers and retries share one call."""
 
 UNKNOWN_MODEL = "unknown"
 _NEVER_SENT = frozenset((
@@ -35,15 +31,18 @@ _NEVER_SENT = frozenset((
 
 
 class Flight(Knobs):
-    """The call between `begin` and its outcome, which is told to the policy exactly once."""
+    """The call between its beginning and its outcome, which is told to the policy exactly once.
+
+    A shape begins it (`begin_call`), reserves if it `holds`, and tells one of its ends: `failed`, `read`,
+    `tap`, or that of a `meter`.
+    """
 
     __slots__ = (
-        "_body", "_client", "_hide", "_options", "_ordered", "_pending", "_route", "call", "holds", "is_async",
-        "marked", "policy",
+        "_body", "_change", "_hide", "_ordered", "_pending", "_route", "call", "holds", "is_async", "policy",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - the hot path
-        self, policy: Policy, route: Route, call: Call, client: Any, options: Any, body: dict[str, Any], hide: bool
+        self, policy: Policy, route: Route, call: Call, body: dict[str, Any], hide: bool, change: Change | None = None
     ) -> None:
         self.policy = policy
         self.call = call
@@ -52,26 +51,15 @@ class Flight(Knobs):
         self._pending: Callable[[], Awaitable[None]] | None = None
         # A poll asks for what was paid before: it is never refused.
         self.holds = not route.poll
-        self.marked = False
         self._ordered = route.ordered or body.get("background") is True
         self._route = route
-        self._client = client
-        self._options = options
         self._body = body
         self._hide = hide
+        self._change = change
 
-    def __deepcopy__(self, _memo: object) -> Flight:
-        # Bedrock's client copies its options deeply, the mark with them.
-        return self
-
-    def mark(self) -> None:
-        self._options.__dict__[MARK] = self
-        self.marked = True
-
-    def unmark(self) -> None:
-        self.marked = False
-        self._options.__dict__.pop(MARK, None)
-        self._options = None
+    def sent(self) -> None:
+        """The request was made or failed: from here on it cannot be altered."""
+        self._change = None
         # It refers back to this.
         self.call.knobs = None
 
@@ -86,34 +74,28 @@ class Flight(Knobs):
             outcome = Outcome("error", None, estimated=True)
         self._settle(outcome)
 
-    def arrived(self, result: Any, *, is_async: bool) -> None:
-        """The request function returned: read the answer, or hang the tap on a body that is still to come."""
-        client, self._client = self._client, None
+    def read(self, content: Any) -> None:
+        """The provider answered with this: an SDK's model, parsed JSON, text, or None for what says nothing."""
         try:
-            if self.call.attempts == 0 and client.__dict__.get("_middleware"):
-                # Anthropic's middleware may answer by itself; then nothing was sent and nothing is owed.
-                self._settle(Outcome("ok", None, billable=False))
-                return
-            if hasattr(result, "__pydantic_fields_set__") or type(result) is dict:
-                self._settle(self._answered(self._route.read(result), result))
-                return
-            response = None if type(result) is str else _response_in(result)
-            if type(result) is str and result.lstrip().startswith(("data:", "event:")):
-                # A stream that the caller did not ask for: the SDK hands on its text.
-                meter = Meter(self._route, "text/event-stream", "", self.ended, hide=False)
-                meter.feed(result.encode())
-                meter.rest()
-                meter.end("ok")
-            elif response is None:
-                self._settle(self._answered(Answer(), result))
-            elif response.is_closed:
-                parsed = _parsed(response)
-                self._settle(self._answered(self._route.read(parsed), parsed))
-            else:
-                tap(response, self._route, self, hide=self._hide, is_async=is_async)
+            self._settle(self._answered(self._route.read(content), content))
         except Exception:
             log.exception("costguard could not read the answer to a call to %s", self.call.model)
             self._settle(Outcome("ok", None, estimated=True))
+
+    def tap(self, response: Any) -> None:
+        """Read an answer off an httpx response: now if it has been read, else as it passes."""
+        try:
+            if response.is_closed:
+                self.read(parsed_of(response))
+            else:
+                tap(response, self._route, self, hide=self._hide, is_async=self.is_async)
+        except Exception:
+            log.exception("costguard could not read the answer to a call to %s", self.call.model)
+            self._settle(Outcome("ok", None, estimated=True))
+
+    def meter(self, content_type: str) -> Meter:
+        """For a stream that is no httpx body: `feed` it bytes or `take` parsed events, and `end` it once."""
+        return Meter(self._route, content_type, "", self.ended, hide=self._hide)
 
     def ended(self, how: End, meter: Meter) -> None:
         """The tap reports the end of the body."""
@@ -238,7 +220,7 @@ class Flight(Knobs):
         if content is None:
             response = getattr(error, "response", None)
             if response is not None and getattr(response, "is_closed", False):
-                content = _parsed(response)
+                content = parsed_of(response)
         if content is not None:
             answer = self._route.read(content)
             if answer.usage is not None:
@@ -246,25 +228,31 @@ class Flight(Knobs):
         return Outcome(how, None, estimated=True)
 
 
-def begin(row: Provider, policy: Policy, client: Any, options: Any, kwargs: dict[str, Any]) -> Flight | None:
-    """Read a request into a `Flight`; None if it costs nothing or a wrapper further out has it already."""
+def begin_call(
+    row: Provider,
+    policy: Policy,
+    *,
+    method: str,
+    url: str,
+    body: dict[str, Any],
+    provider: str,
+    streamed: bool,
+    change: Change | None = None,
+) -> Flight | None:
+    """Read a request of any SDK into a `Flight`; None if it costs nothing.
+
+    body:     as it will be sent, with the model under "model" also where the API has it in the path
+    provider: its name, as `row.at` tells by the host
+    change:   sets fields of the body that is sent, None where it cannot be altered
+    """
+    route = None
     try:
-        known = options.__dict__.get(MARK)
-        if known is not None and known.marked:
-            return None
-        route = row.route(options.method, options.url)
+        route = row.route(method, url)
         if route is None:
             return None
-    except Exception:
-        log.exception("costguard cannot read a request to %s and lets it pass unseen", row.name)
-        return None
-    try:
-        body = body_of(options)
-        site = site_of(row, client)
-        model = body.get("model") or deployment(options.url, client.base_url)
-        streamed = kwargs.get("stream") is True
+        model = body.get("model")
         call = Call(
-            site.provider,
+            provider,
             model if type(model) is str and model else UNKNOWN_MODEL,
             route.operation,
             0 if route.poll else input_tokens(body),
@@ -272,24 +260,15 @@ def begin(row: Provider, policy: Policy, client: Any, options: Any, kwargs: dict
             route.produces_output and not route.poll,
             streamed,
         )
-        hide = streamed and route.inject and site.usage and ask_for_usage(options, body)
-        return Flight(policy, route, call, client, options, body, hide)
+        return Flight(policy, route, call, body, False, change)
     except Exception:
-        log.exception("costguard cannot read the body of a %s request", row.name)
-        call = Call(row.name, UNKNOWN_MODEL, route.operation)
-        return Flight(policy, route, call, client, options, {}, hide=False)
+        log.exception("costguard cannot read a request to %s", row.name)
+        return (
+            None if route is None else Flight(policy, route, Call(provider, UNKNOWN_MODEL, route.operation), {}, False)
+        )
 
 
-def _response_in(result: Any) -> Any:
-    """The httpx response in what a request function returns: a stream, a raw response, a binary body."""
-    for name in ("http_response", "response"):
-        response = getattr(result, name, None)
-        if response is not None and hasattr(response, "is_closed"):
-            return response
-    return result if hasattr(result, "is_closed") and hasattr(result, "headers") else None
-
-
-def _parsed(response: Any) -> Any:
+def parsed_of(response: Any) -> Any:
     """The JSON of a response that has been read, its text if it is none, None if it is neither."""
     kind = response.headers.get("content-type", "")
     if "json" not in kind:

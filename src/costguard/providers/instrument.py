@@ -15,12 +15,12 @@ from typing import Any
 from weakref import WeakSet
 
 from costguard.errors import ConfigError
-from costguard.providers.anthropic import ANTHROPIC
 from costguard.providers.collected import drain
-from costguard.providers.openai import OPENAI
 from costguard.providers.patching import ClassPatch, ImportHook, claim
 from costguard.providers.policy import Policy
+from costguard.providers.registry import ROWS
 from costguard.providers.rows import Provider
+from costguard.providers.seams import Seams
 from costguard.providers.shapes import Tripwire, async_request, sync_request
 from costguard.providers.site import add_usage_hosts, forget_usage_hosts
 
@@ -28,13 +28,12 @@ __all__ = ["ROWS", "drain", "install", "instrument", "instrument_client", "patch
 
 log = logging.getLogger("costguard.providers")
 
-ROWS: tuple[Provider, ...] = (OPENAI, ANTHROPIC)
-
 _lock = threading.RLock()
 _policies: list[Policy] = []
 _patches: dict[str, list[ClassPatch]] = {}
 _tripwires: dict[str, ClassPatch] = {}
 _noticing: dict[str, Tripwire] = {}
+_seams: dict[str, Seams] = {}
 
 _clients: WeakSet[Any] = WeakSet()
 
@@ -59,7 +58,7 @@ def install(policy: Policy, *, usage_hosts: Iterable[str] = ()) -> None:
         for tripwire in _noticing.values():
             tripwire.forget()
         for row in ROWS:
-            if row.seam in sys.modules:
+            if any(module in sys.modules for module in row.modules):
                 _patch(row)
         _hook.add()
 
@@ -76,6 +75,8 @@ def uninstall(policy: Policy) -> None:
             for patch in patches:
                 patch.undo()
         _patches.clear()
+        for seams in _seams.values():
+            seams.undo()
         if not _clients:
             for tripwire in _tripwires.values():
                 tripwire.undo()
@@ -87,10 +88,21 @@ def patched() -> list[str]:
     with _lock:
         if not _policies:
             return []
-        return [row.package for row in ROWS if row.package in _patches or importlib.util.find_spec(row.package)]
+        return [row.package for row in ROWS if row.package in _patches or _installed(row.package)]
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        # The parent of a dotted name, such as `google` of `google.genai`.
+        return False
 
 
 def _patch(row: Provider) -> None:
+    if not row.stainless:
+        _seams_of(row).apply()
+        return
     module = sys.modules[row.seam]
     try:
         sync, asynchronous = module.SyncAPIClient, module.AsyncAPIClient
@@ -109,6 +121,12 @@ def _patch(row: Provider) -> None:
         ]
     for patch in _patches[row.package]:
         patch.apply()
+
+
+def _seams_of(row: Provider) -> Seams:
+    if row.package not in _seams:
+        _seams[row.package] = Seams(row, _policy)
+    return _seams[row.package]
 
 
 def _trip(row: Provider) -> None:
@@ -130,14 +148,14 @@ def _mend(row: Provider) -> None:
 def _imported(name: str) -> None:
     with _lock:
         for row in ROWS:
-            if row.seam == name and _policies:
+            if name in row.modules and _policies:
                 try:
                     _patch(row)
                 except Exception:
                     log.exception("costguard could not instrument %s", row.package)
 
 
-_hook = ImportHook([row.seam for row in ROWS], _imported)
+_hook = ImportHook([module for row in ROWS for module in row.modules], _imported)
 
 
 class _ClientPatch:
@@ -159,6 +177,11 @@ def instrument_client(client: Any, policy: Policy) -> None:
 
     Raises ConfigError for anything but a client of an SDK known here.
     """
+    seams = _seams_for(client)
+    if seams is not None:
+        with _lock:
+            seams.watch(client, policy)
+        return
     row, is_async = _row_of(client)
     with _lock:
         known = vars(client).get(_CLIENT)
@@ -181,6 +204,11 @@ def instrument_client(client: Any, policy: Policy) -> None:
 
 def uninstrument_client(client: Any) -> None:
     """Undo `instrument_client`; nothing happens to a client that was not instrumented."""
+    seams = _seams_for(client)
+    if seams is not None:
+        with _lock:
+            seams.unwatch(client)
+        return
     with _lock:
         own = vars(client) if hasattr(client, "__dict__") else {}
         patch = own.pop(_CLIENT, None)
@@ -202,10 +230,19 @@ def instrument(client: Any, guard: Policy) -> None:
     instrument_client(client, guard)
 
 
+def _seams_for(client: Any) -> Seams | None:
+    for row in ROWS:
+        if not row.stainless:
+            seams = _seams_of(row)
+            if seams.owns(client):
+                return seams
+    return None
+
+
 def _row_of(client: Any) -> tuple[Provider, bool]:
     for cls in type(client).__mro__:
         for row in ROWS:
-            if cls.__module__ == row.seam and cls.__name__ in ("SyncAPIClient", "AsyncAPIClient"):
+            if row.stainless and cls.__module__ == row.seam and cls.__name__ in ("SyncAPIClient", "AsyncAPIClient"):
                 return row, cls.__name__ == "AsyncAPIClient"
     raise ConfigError(
         f"instrument() got a {type(client).__module__}.{type(client).__qualname__}; "

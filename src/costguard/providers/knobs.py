@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from costguard.call import Call
-from costguard.providers.options import alter
 from costguard.providers.rows import Route
+
+Change = Callable[..., bool]
+"""Sets fields of the body that is sent, given by name; False if that cannot be done."""
 
 DEPLOYMENTS = "/deployments/"
 
@@ -26,8 +29,7 @@ class Knobs:
     __slots__ = ()
 
     if TYPE_CHECKING:
-        _options: Any
-        _client: Any
+        _change: Change | None
         _body: dict[str, Any]
         _route: Route
         call: Call
@@ -54,19 +56,13 @@ class Knobs:
     def lower(self, tokens: int) -> bool:
         """Let each choice have at most so many output tokens."""
         names = self._names()
-        if not names or self._options is None:
-            return False
-        alter(self._options, **dict.fromkeys(names, tokens))
-        return True
+        return bool(names) and self._set(**dict.fromkeys(names, tokens))
 
     def change_model(self, model: str) -> bool:
-        options = self._options
-        if options is None or type(self._body.get("model")) is not str:
-            return False
-        if deployment(options.url, self._client.base_url) is not None:
-            return False
-        alter(options, model=model)
-        return True
+        return type(self._body.get("model")) is str and self._set(model=model)
+
+    def _set(self, **changes: Any) -> bool:
+        return self._change is not None and self._change(**changes)
 
     def _names(self) -> tuple[str, ...]:
         """Those that the caller gave, else the one that this API takes; a ceiling given twice is lowered twice."""

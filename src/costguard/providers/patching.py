@@ -55,6 +55,28 @@ class ClassPatch:
         self._put.clear()
 
 
+class FunctionPatch:
+    """One function of a module. Who imported it by name before keeps what it was."""
+
+    def __init__(self, module: ModuleType, name: str, wrap: Wrap) -> None:
+        self._module = module
+        self._name = name
+        self._wrap = wrap
+        self._before: Any = None
+        self._put: Any = None
+
+    def apply(self) -> None:
+        present = getattr(self._module, self._name)
+        if not is_ours(present):
+            self._before, self._put = present, claim(self._wrap(present))
+            setattr(self._module, self._name, self._put)
+
+    def undo(self) -> None:
+        if self._put is not None and getattr(self._module, self._name, None) is self._put:
+            setattr(self._module, self._name, self._before)
+        self._put = None
+
+
 def _tree(base: type) -> Iterator[type]:
     seen = set()
     waiting = [base]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Protocol
 
 from costguard.pricing.usage import Usage
 from costguard.providers.estimate import delta_pattern
+from costguard.providers.policy import Policy
 from costguard.providers.usage import Reader
 
 MAX_PATHS = 1_024
@@ -57,33 +58,71 @@ class Route:
         object.__setattr__(self, "pattern", delta_pattern(*self.deltas))
 
 
+class Wrapper(Protocol):
+    """Makes the wrapper of one function. `policy_of` tells who is asked about a client, None: nobody, and the
+    call goes straight through. A client is what the row's `owner` takes: the `self` of the function.
+    """
+
+    def __call__(
+        self, original: Callable[..., Any], *, row: Provider, policy_of: Callable[[Any], Policy | None]
+    ) -> Callable[..., Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """One function of an SDK that is wrapped.
+
+    module, name: "google.genai._api_client", "BaseApiClient.request"; a method is wrapped in the whole class tree,
+                  a name without a dot is a function of the module. Left out where a version of the SDK has it not
+    """
+
+    module: str
+    name: str
+    wrap: Wrapper
+
+
 @dataclass(slots=True, eq=False)
 class Provider:
     """A row.
 
     name:        the provider where the host says nothing else, for example behind a gateway on localhost
-    package:     its SDK's import name; the seam is `<package>._base_client`
+    package:     its SDK's import name; the seam of a Stainless SDK is `<package>._base_client`
     routes:      the priced endpoints, the first match wins; any other path is free
     free:        ends of paths that look priced and are free
     hosts:       ends of host names to provider names
     classes:     beginnings of client class names to provider names, stronger than hosts
     usage_hosts: ends of host names known to accept `stream_options.include_usage`; others may answer 400
+    seams:       the functions to wrap, of an SDK that is not Stainless
+    clients:     full names of its client classes, for `instrument(client, guard)`
+    owner:       a client, or the `self` of a seam, to the object both have in common; None: the client itself
     """
 
     name: str
     package: str
     routes: tuple[Route, ...]
-    shape: Literal["stainless"] = "stainless"
     free: tuple[str, ...] = ()
     hosts: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[str, str] = field(default_factory=dict)
     usage_hosts: tuple[str, ...] = ()
+    seams: tuple[Seam, ...] = ()
+    clients: tuple[str, ...] = ()
+    owner: Callable[[Any], Any] | None = None
     _known: dict[tuple[str, str], Route | None] = field(default_factory=dict, repr=False)
     _compiled: tuple[tuple[Route, re.Pattern[str]], ...] = field(default=(), repr=False)
 
     @property
+    def stainless(self) -> bool:
+        return not self.seams
+
+    @property
     def seam(self) -> str:
+        """The module of a Stainless SDK's request function."""
         return f"{self.package}._base_client"
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What is patched as soon as it is imported."""
+        return tuple(dict.fromkeys(seam.module for seam in self.seams)) or (self.seam,)
 
     def route(self, method: str, url: str) -> Route | None:
         """The priced endpoint of a request, None if it is free. `url` may be relative and have a query."""

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from costguard.providers.flight import MARK, begin
 from costguard.providers.policy import Policy
 from costguard.providers.rows import Provider
+from costguard.providers.stainless import MARK, begin
 
 log = logging.getLogger("costguard.providers")
 
