@@ -3,7 +3,10 @@
 Strict: each call is decided, and its balance moved, in the database. Leases: the same two verbs, over the same
 database; what a slice was drawn for is settled when it goes back, as one entry, so that only the balances are compared
 and not the rows of the ledger (for these see `benchmarks.journal`). Afterwards every balance is exact, or it says so.
-Processes start together, the time is that of all of them; contenders take turns, and ratios are those of one run.
+Processes start together, the time is that of all of them, until the last lease has gone back. In each round every
+contender has its turn, in an order that is turned round from round to round; a ratio is that of one round, to the
+strict turns right before and right after, as a disk's syncs are twice as long from one minute to the next. The table
+has the median of the rounds, and the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -30,13 +33,17 @@ from costguard.events import Crossing, Entry, Hold
 from costguard.ledger.base import Ledger
 from costguard.ledger.leases import LeaseLedger
 from costguard.ledger.opening import open_ledger
+from costguard.ledger.valkey import ValkeyLedger
 from costguard.ledger.wrapper import Wrapper
 
 ROOT = Path(__file__).parents[1]
 RULE = "$900000/month"
 COST = 100_000
 SLICES = (20, 1000)
-TARGETS = {20: 15, 1000: 200}
+TARGETS = {"20": 15, "1000": 200}
+CALLS = {"20": 20_000, "1000": 120_000}
+"""Made in one turn, by each process."""
+
 PROCESSES = (1, 2, 4)
 DELAY = 2
 """Milliseconds that a commit takes longer, as on a database with slow disks or a replica to wait for."""
@@ -49,7 +56,9 @@ COLUMNS: tuple[Column, ...] = (
     ("engine", "engine"),
     ("processes", "processes"),
     ("calls/s", "per_second"),
+    ("from-to", "spread"),
     ("x strict", "ratio"),
+    ("from-to", "ratio_spread"),
     ("target", "target"),
     ("exact", "exact"),
 )
@@ -73,12 +82,17 @@ class Tally(Wrapper):
     def release(self, hold: Hold) -> bool:
         with self._lock:
             drawn = self._drawn.pop(hold.call.id, 0)
-        if drawn:
-            call = Call("openai", "gpt-4o")
-            drawing = Hold(call, hold.limits, 0, 0)
-            drawing.leases = (hold.call.id,)
-            self.inner.settle(Entry(call.id, call.started_ns, "openai", "gpt-4o", "chat", drawn), drawing)
-        return self.inner.release(hold)
+        if not drawn:
+            return self.inner.release(hold)
+        entry = Entry(hold.call.id, hold.call.started_ns, "openai", "gpt-4o", "chat", drawn)
+        return self.inner.settle(entry, hold) is not None
+
+
+def opened(url: str) -> Ledger:
+    """Of a store's URL; after a blank that of the Valkey which keeps its balances."""
+    store, _, valkey = url.partition(" ")
+    ledger = open_ledger(store)
+    return ValkeyLedger(ledger, valkey) if valkey else ledger
 
 
 def limit() -> Limit:
@@ -94,7 +108,7 @@ def settlement(on: Limit) -> tuple[Hold, Entry]:
 
 def worker(engine: str, url: str, count: int) -> dict[str, Any]:
     """One process: reserve and settle so many calls, and give everything back."""
-    ledger: Ledger = open_ledger(url)
+    ledger = opened(url)
     if engine != "strict":
         calls = int(engine)
         ledger = LeaseLedger(Tally(ledger), want_calls=calls, most_calls=calls)
@@ -112,14 +126,14 @@ def worker(engine: str, url: str, count: int) -> dict[str, Any]:
         if ledger.reserve(hold, entry.at_ns) is not None:
             raise SystemExit("there was no room")
         ledger.settle(entry, hold)
-    end = time.time()
+    made = time.time()
     ledger.close()
-    return {"begin": begin, "end": end}
+    return {"begin": begin, "made": made, "end": time.time()}
 
 
 def together(engine: str, url: str, processes: int, count: int) -> tuple[float, bool]:
     """Calls a second of so many processes, and whether the balance was exact afterwards."""
-    ledger, on = open_ledger(url), limit()
+    ledger, on = opened(url), limit()
     ((before, _),) = ledger.balances([on])
     workers = [
         subprocess.Popen(
@@ -145,6 +159,7 @@ def together(engine: str, url: str, processes: int, count: int) -> tuple[float, 
 @contextmanager
 def stores() -> Iterator[dict[str, str]]:
     """The URL of a new, empty ledger in each store."""
+    from tests.ledger import valkey
     from tests.ledger.postgres import server
 
     postgres = server()
@@ -157,6 +172,7 @@ def stores() -> Iterator[dict[str, str]]:
         postgres.execute(f"ALTER DATABASE {_database(urls[ASYNCHRONOUS])} SET synchronous_commit = off")
         slow = f"postgres, commits {DELAY} ms later"
         urls[slow] = postgres.database()
+        urls["valkey"] = f"{postgres.database()} {valkey.server().url()}"
         name = _database(urls[slow])
         # Every commit waits, also one that has the database to itself.
         postgres.execute(f"ALTER DATABASE {name} SET commit_delay = {DELAY * 1000}")
@@ -168,33 +184,58 @@ def _database(url: str) -> str:
     return url.split("@/")[1].split("?", maxsplit=1)[0]
 
 
-def run(*, rounds: int = 3, processes: tuple[int, ...] = PROCESSES, peers: bool = False, errors: bool = False) -> Any:
-    """Every contender in each round; the median of the rounds counts."""
+def run(
+    *,
+    rounds: int = 7,
+    processes: tuple[int, ...] = PROCESSES,
+    only: str = "",
+    peers: bool = False,
+    errors: bool = False,
+) -> Any:
+    """Every contender in each round, between two turns of the strict one."""
     rows: list[dict[str, Any]] = []
     with stores() as urls:
         for store, url in urls.items():
-            engines = ("strict",) if store == "sqlite" else ("strict", *map(str, SLICES))
-            for many in processes:
-                taken: dict[str, list[tuple[float, bool]]] = {engine: [] for engine in engines}
-                for _ in range(min(rounds, 5)):
-                    for engine in engines:
-                        count = {"strict": 300 if "later" in store else 1000, "20": 20_000}.get(engine, 60_000)
-                        taken[engine].append(together(engine, url, many, count))
-                strict = median([rate for rate, _ in taken["strict"]])
-                for engine, found in taken.items():
-                    rate = median([rate for rate, _ in found])
-                    rows.append(
-                        {
-                            "store": store,
-                            "engine": "strict" if engine == "strict" else f"leases of {engine} calls",
-                            "processes": many,
-                            "per_second": round(rate),
-                            "ratio": round(rate / strict, 1),
-                            "target": None if engine == "strict" else TARGETS[int(engine)],
-                            "exact": all(exact for _, exact in found),
-                        }
-                    )
+            for many in processes if store.startswith(only) else ():
+                rows += contest(store, url, many, min(rounds, 9))
     return {"rows": rows}
+
+
+def contest(store: str, url: str, processes: int, rounds: int) -> Iterator[dict[str, Any]]:
+    engines = [] if store == "sqlite" else [str(calls) for calls in SLICES]
+    strict_calls = 300 if "later" in store else 600
+    rates: dict[str, list[float]] = {"strict": [], **{engine: [] for engine in engines}}
+    ratios: dict[str, list[float]] = {engine: [] for engine in engines}
+    exact = True
+
+    def turn(engine: str, count: int) -> float:
+        nonlocal exact
+        rate, right = together(engine, url, processes, count)
+        exact = exact and right
+        rates[engine].append(rate)
+        return rate
+
+    before = turn("strict", strict_calls)
+    for number in range(rounds):
+        for engine in engines if number % 2 else reversed(engines):
+            rate = turn(engine, CALLS[engine])
+            after = turn("strict", strict_calls)
+            ratios[engine].append(2 * rate / (before + after))
+            before = after
+        if not engines:
+            turn("strict", strict_calls)
+    for engine, found in rates.items():
+        yield {
+            "store": store,
+            "engine": "strict" if engine == "strict" else f"{engine} a lease",
+            "processes": processes,
+            "per_second": round(median(found)),
+            "spread": f"{min(found):,.0f}-{max(found):,.0f}",
+            "ratio": round(median(ratios[engine]), 1) if engine in ratios else None,
+            "ratio_spread": f"{min(ratios[engine]):.0f}-{max(ratios[engine]):.0f}" if engine in ratios else None,
+            "target": TARGETS.get(engine),
+            "exact": exact,
+        }
 
 
 def report(result: Any) -> None:
@@ -204,6 +245,8 @@ def report(result: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.leases", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round, of 1 and 2 processes")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", help="stores whose names begin so")
     parser.add_argument("--worker", nargs=3, metavar=("ENGINE", "URL", "COUNT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -211,9 +254,13 @@ def main() -> None:
         print(json.dumps(worker(engine, url, int(count))))
         return
     print(f"load {machine()['load']}")
-    result = run(rounds=1, processes=(1, 2)) if options.quick else run()
+    result = (
+        run(rounds=1, processes=(1, 2), only=options.only)
+        if options.quick
+        else run(rounds=options.rounds, only=options.only)
+    )
     report(result)
-    if not options.quick:
+    if not options.quick and not options.only:
         print(f"written to benchmarks/results/{save('leases', result).name}")
 
 

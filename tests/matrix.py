@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LIST = Path(__file__).with_name("matrix.txt")
-TOOLS = ["pytest>=9", "pytest-asyncio>=1.5", "pytest-timeout>=2.4"]
+TOOLS = ["pytest>=9", "pytest-asyncio>=1.5", "pytest-timeout>=2.4", "hypothesis>=6.140"]
 
 
 def environments() -> dict[str, list[str]]:
@@ -43,10 +44,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="only these environments")
     given = parser.parse_args()
     known = environments()
-    for name in given.names or known:
+    names = given.names or list(known)
+    for name in names:
         if name not in known:
             raise SystemExit(f"{name!r} is not in {LIST.name}, which has {', '.join(known)}")
-        build(given.uv.resolve(), given.into, name, known[name])
+    # One waits for the network while the other writes.
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda name: build(given.uv.resolve(), given.into, name, known[name]), names))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from costguard import Guard
 from costguard.ledger.opening import open_ledger
 from costguard.ledger.stack import build
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 CALLS = """
 import sys

@@ -13,11 +13,12 @@ from typing import Any, Literal, TypeVar
 from costguard.attempt import Attempt
 from costguard.budget_set import BudgetSet
 from costguard.budgets import Limit
-from costguard.call import Call
+from costguard.call import Call, Particulars
 from costguard.errors import BudgetExceeded, CostGuardError, StoreUnavailable, UnpricedModel
 from costguard.events import Hold, Refused
 from costguard.holds import HoldSizer
 from costguard.ledger.base import Ledger
+from costguard.ledger.lost import note_of, taken_back
 from costguard.offload import Errand, Offload
 from costguard.pricing.book import PriceBook, Rates
 from costguard.readings import Readings
@@ -268,6 +269,9 @@ class Admission:
             call.particulars.local.release()
         if call.hold is not None and not isinstance(error, CostGuardError):
             try:
+                if call.particulars is not None and call.particulars.noted:
+                    self._ledger.settle(taken_back(call, "it was interrupted before it was sent"), call.hold)
+                    return
                 self._ledger.release(call.hold)
             except StoreUnavailable as fault:
                 log.warning("the hold of a call that was not made stays until it expires: %s", fault)
@@ -275,8 +279,14 @@ class Admission:
     def _store_down(self, call: Call, error: StoreUnavailable) -> None:
         if self._on_store_failure == "refuse":
             raise error
-        if call.hold is not None:
-            call.hold.amount = 0
+        hold: Hold | None = call.hold
+        if hold is not None:
+            note = getattr(self._ledger, "note", None)
+            if note is not None and hold.limits and note(note_of(hold), hold):
+                if call.particulars is None:
+                    call.particulars = Particulars()
+                call.particulars.noted = True
+            hold.amount = 0
         if not self._store_failed:
             self._store_failed = True
             log.error(

@@ -76,10 +76,7 @@ class Asking:
 
     @property
     def overshoots(self) -> dict[str, Decimal]:
-        """The same by the title of the budget, in its unit; those that were not passed are left out.
-
-        Without leases only: those are drawn for all budgets together.
-        """
+        """The same by the title of the budget, in its unit; those that were not passed are left out."""
         return self._overshoot.by_budget
 
     def price(

@@ -18,7 +18,7 @@ from costguard.ledger.base import Refusal
 from costguard.local_limits import LocalHold, lift, request_of, take
 from costguard.pricing.book import Rates
 from costguard.refusals import amount_of
-from costguard.soft_actions import SoftActions
+from costguard.soft_actions import SoftActions, acting
 from costguard.terms import STOP_TAG, Terms
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.002, 0.1
@@ -61,9 +61,9 @@ class Attempt:
         free = self._rates is None or not call.sizing.bound
         self._lifted = {limit.key for limit in self._all if not limit.refuses or (free and limit.unit == "usd")}
         self._arrange()
-        acting = [limit for limit in self._counted if limit.actions]
-        if acting:
-            self._act([Refusal(limit, *found) for limit, found in zip(acting, terms.readings.now(acting), strict=True)])
+        standings = acting(self._counted, (*self._ceilings, *self._request), self._frame, terms.readings.now)
+        if standings:
+            self._act(standings)
         refusal = self._take(now)
         if refusal is not None:
             return self.again(refusal, blocking=blocking)

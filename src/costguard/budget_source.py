@@ -92,6 +92,13 @@ class BudgetSource:
         if thread is not None and thread is not current_thread():
             thread.join(timeout)
 
+    def resume(self) -> None:
+        """Look for changes again, after `close`. Asks nothing of the store now, and raises nothing. Idempotent."""
+        if not self._running:
+            self._running = True
+            self._stop = Event()
+            self._begin()
+
     def _begin(self) -> None:
         thread = Thread(target=_watch, args=(ref(self), self._stop, self._every), name="costguard-budgets", daemon=True)
         try:

@@ -47,15 +47,17 @@ class Particulars:
     tokens: how its hold was sized in tokens
     stop:   output tokens at which its stream is ended; None: where the provider ends it
     note:   what was done to it, for the reason of its entry
+    noted:  the journal has an entry that counts if it is never settled, as the store could not be asked
     """
 
-    __slots__ = ("local", "note", "stop", "tokens")
+    __slots__ = ("local", "note", "noted", "stop", "tokens")
 
     def __init__(self) -> None:
         self.local: Any = None
         self.tokens: Any = None
         self.stop: int | None = None
         self.note = ""
+        self.noted = False
 
     def add(self, note: str) -> None:
         self.note = f"{self.note}; {note}" if self.note else note

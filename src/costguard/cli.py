@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from costguard import cli_budgets, cli_grants, cli_upkeep
+from costguard import cli_budgets, cli_grants, cli_prices, cli_reprice, cli_upkeep
 from costguard.cli_store import Json, Store, ledger_at, one_line, pairs, show, show_json
 from costguard.version import __version__
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_budgets.app, name="budgets")
 app.add_typer(cli_grants.app, name="grants")
+app.add_typer(cli_prices.app, name="prices")
 
 
 @app.command()
@@ -52,6 +53,7 @@ def report(
             show(as_table(made, width=shutil.get_terminal_size().columns if terminal else None, color=terminal))
 
 
+app.command()(cli_reprice.reprice)
 app.command()(cli_upkeep.alerts)
 app.command()(cli_upkeep.check)
 app.command()(cli_upkeep.retain)

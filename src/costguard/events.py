@@ -13,13 +13,15 @@ from costguard.call import Call
 from costguard.money import from_nanos
 from costguard.pricing.book import Rates
 from costguard.pricing.receipt import Receipt
+from costguard.pricing.reported import is_reported, reported_receipt
 from costguard.pricing.usage import NO_USAGE, Usage
 from costguard.tags import NO_TAGS, Tags
 
-Status = Literal["ok", "error", "cancelled", "closed", "pending", "lost"]
+Status = Literal["ok", "error", "cancelled", "closed", "pending", "lost", "adjusted"]
 """ok: answered. error: the provider refused or failed. cancelled: the task was cancelled.
 closed: the caller left a stream early. pending: accepted, to be answered later (background).
-lost: the process that made the call never said how it ended, and the hold was charged."""
+lost: the process that made the call never said how it ended, and the hold was charged.
+adjusted: no call, but a correction of what one cost (see `Adjustment`)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -36,12 +38,14 @@ class Outcome:
                   comes with every later reading of it
     context:      what else the price depends on, e.g. (("service_tier", "flex"),), sorted
     extra:        usage billed at another model's price: pairs of (model, usage)
+    summed:       the usage is that of many requests: prices that rise with the size of one do not apply
+    reported:     nano-dollars that the provider itself says it charged, for everything in here; None if not said
     ended_ns:     wall clock, nanoseconds since 1970
     """
 
     __slots__ = (
-        "billable", "by_response", "context", "ended_ns", "estimated", "extra", "model", "response_id", "status",
-        "usage",
+        "billable", "by_response", "context", "ended_ns", "estimated", "extra", "model", "reported", "response_id",
+        "status", "summed", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +60,8 @@ class Outcome:
         by_response: bool = False,
         context: tuple[tuple[str, str], ...] = (),
         extra: tuple[tuple[str, Usage], ...] = (),
+        reported: int | None = None,
+        summed: bool = False,
         ended_ns: int = 0,
     ) -> None:
         self.status = status
@@ -67,6 +73,8 @@ class Outcome:
         self.by_response = by_response
         self.context = context
         self.extra = extra
+        self.reported = reported
+        self.summed = summed
         self.ended_ns = ended_ns
 
 
@@ -162,11 +170,17 @@ class Entry:
             return self.nanos or 0
         if unit == "tokens":
             return self.usage.input_tokens + self.usage.output_tokens
-        return 0 if self.status == "error" else 1
+        # What was billed beside a call, at another model's price, was no attempt of its own.
+        return 0 if self.status == "error" or not self.attempts else 1
 
     @property
     def at(self) -> datetime:
         return _EPOCH + timedelta(microseconds=self.at_ns // 1000)
+
+    @property
+    def adjusts(self) -> str | None:
+        """The id of the call whose cost it corrects; None for a call itself."""
+        return None
 
     @property
     def cost(self) -> Decimal | None:
@@ -182,7 +196,11 @@ class Entry:
 
     @property
     def receipt(self) -> Receipt | None:
-        return None if self.rates is None else self.rates.receipt(self.usage)
+        if self.rates is None:
+            return None
+        if self.nanos is not None and is_reported(self.rates):
+            return reported_receipt(self.rates, self.usage, self.nanos)
+        return self.rates.receipt(self.usage)
 
     def __repr__(self) -> str:
         cost = "unpriced" if self.nanos is None else f"${self.cost}"

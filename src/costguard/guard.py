@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
@@ -17,11 +18,13 @@ from costguard.beside import outbox_of, source_of
 from costguard.budget_set import BudgetSet
 from costguard.budgets import Budget, Holds
 from costguard.call import Call
-from costguard.errors import CostGuardError, StoreUnavailable
+from costguard.closing import Closing
+from costguard.correcting import Correcting
 from costguard.events import Downgraded, Hold, Hook, Outcome, Refused, Settled
 from costguard.holds import HoldSizer
 from costguard.ledger.base import Ledger
 from costguard.ledger.stack import Engine, build
+from costguard.notices import Notices
 from costguard.offload import Offload, finished
 from costguard.overshoot import Overshoot
 from costguard.pricing.book import PriceBook
@@ -35,13 +38,14 @@ _ALL: Mapping[str, str] = MappingProxyType({})
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Guard(Asking):
+class Guard(Asking, Closing, Correcting):
     """Budgets over one ledger.
 
     store:             `sqlite:///costs.db`, `postgresql://...`, `memory://`, or a `Ledger`
     budgets:           lines such as "$5/day per user", or `Budget` values
     alerts:            channels: callables of one `Alert`, e.g. `slack(url)`
-    prices:            overrides, USD per million tokens: {"openai/my-model": {"input": "1.25", "output": "10"}}
+    prices:            overrides, USD per million tokens: {"openai/my-model": {"input": "1.25", "output": "10"}};
+                       or the path of a price list, its https address, or a list of these, the first first
     holds:             "learned": hold what such calls really cost; "strict": hold the most this one can cost
     on_store_failure:  "allow": serve, keep the cost, count it when the store is back; "refuse": HTTP 503
     on_unpriced:       "allow" (recorded without a cost; refused by strict budgets), "assume" (the dearest
@@ -57,6 +61,8 @@ class Guard(Asking):
     engine:            "leases" (the default but for memory): what calls may spend is leased from the store in slices,
                        and a local journal brings it the entries. "direct": each is a transaction of the store
     journal:           its directory, if not the usual place; False for none
+    refresh:           seconds between two looks for changed price lists; None: files are read once, addresses fetched
+                       once, by a thread that the start does not wait for
     balances:          "valkey://host:6379/0": balances and holds in Valkey or Redis instead of the store
 
     Raises ConfigError for wrong settings, StoreUnavailable if the store cannot be opened.
@@ -67,7 +73,7 @@ class Guard(Asking):
         store: str | Ledger,
         budgets: Iterable[str | Budget] = (),
         alerts: Sequence[Callable[[Any], Any]] = (),
-        prices: Mapping[str, Any] | None = None,
+        prices: Mapping[str, Any] | str | PathLike[str] | Sequence[Any] | None = None,
         holds: Holds = "learned",
         on_store_failure: OnStoreFailure = "allow",
         on_unpriced: OnUnpriced = "allow",
@@ -83,6 +89,7 @@ class Guard(Asking):
         engine: Engine | None = None,
         journal: str | Path | Literal[False] | None = None,
         balances: str | None = None,
+        refresh: float | None = None,
     ) -> None:
         terms = dict(wait=wait, fit=fit, fit_floor=fit_floor, observe=observe, stop_at_limit=stop_at_limit)  # noqa: C408
         settings.check(
@@ -90,18 +97,21 @@ class Guard(Asking):
             **terms,
         )  # fmt: skip
         self._budgets = BudgetSet(budgets)
-        self._book = PriceBook(prices)
+        self._book = PriceBook(prices, refresh=refresh)
         # Half a second that the first call, on the event loop, would wait for otherwise.
         self._book.warm()
         self._hooks: list[Hook] = list(hooks)
         sizer, tokens = HoldSizer(holds), HoldSizer(holds)
         told = settings.channels(alerts)
         self._outbox: Any = None
+        self._closed = False
         self.ledger = build(store, engine=engine, journal=journal, balances=balances, told=self._wake)
         self.ledger.open()
         self._outbox = outbox_of(self.ledger, told)
         self._offload = Offload()
         self._overshoot = Overshoot(self.ledger)
+        notices = Notices(self.ledger, self._book, self._offload, self._wake)
+        self._book.ages.told = notices.stale
         self._admission = Admission(
             self.ledger,
             self._book,
@@ -118,9 +128,10 @@ class Guard(Asking):
         )
         self._recorder = Recorder(
             self.ledger, self._book, sizer, on_unpriced=on_unpriced, hooks=self._hooks, emit=self._emit,
-            tokens=tokens, overshoot=self._overshoot,
+            tokens=tokens, overshoot=self._overshoot, notices=notices,
         )  # fmt: skip
         self._source = source_of(self._budgets, self.ledger, budget_file)
+        self._book.start()
         self._installed = False
         if self._outbox is not None and self.ledger.undelivered():
             self._wake()
@@ -129,6 +140,8 @@ class Guard(Asking):
 
     def reserve(self, call: Call) -> None:
         """Hold the expected cost of a call, or raise `BudgetExceeded`, `UnpricedModel` or `StoreUnavailable`."""
+        if self._closed:
+            self._use_again()
         try:
             delays = self._admission.begin(call, True)
             if delays is None:
@@ -141,6 +154,8 @@ class Guard(Asking):
 
     async def reserve_async(self, call: Call) -> None:
         """`reserve` for async code: it waits without blocking the event loop."""
+        if self._closed:
+            self._use_again()
         try:
             delays = self._admission.begin(call, False)
             if delays is None:
@@ -206,6 +221,8 @@ class Guard(Asking):
         """
         from costguard.providers import instrument
 
+        if self._closed:
+            self._use_again()
         instrument.install(self, usage_hosts=usage_hosts)
         self._installed = True
 
@@ -217,62 +234,6 @@ class Guard(Asking):
             instrument.uninstall(self)
             self._installed = False
 
-    def flush(self, timeout: float = 10.0) -> None:
-        """Record and deliver all there is, within `timeout` seconds.
-
-        Raises StoreUnavailable if entries still wait for the store, CostGuardError if alerts are undelivered.
-        """
-        from costguard.providers.collected import drain
-
-        # Streams that were dropped are settled by a thread.
-        drain(timeout)
-        self._offload.drain(timeout)
-        waiting = self._recorder.retry(timeout)
-        if waiting:
-            raise StoreUnavailable(
-                f"{waiting} entries are not in the ledger {self.ledger.url} yet; they wait in memory"
-            )
-        flush = getattr(self.ledger, "flush", None)
-        waiting = 0 if flush is None else flush(timeout)
-        if waiting:
-            raise StoreUnavailable(
-                f"{waiting} entries are not in the ledger {self.ledger.url} yet; they wait in the journal"
-            )
-        if self._outbox is not None:
-            left = self._outbox.flush(timeout)
-            if left:
-                raise CostGuardError(f"{left} alerts are not delivered yet; they are kept and tried again")
-
-    def rest(self) -> None:
-        """Bring what waits to the store, and give leases back; calls may go on. Servers that end without Python's
-        exit handlers (uvicorn after SIGTERM) are told to by the ASGI middleware. Raises nothing: it logs."""
-        try:
-            rest = getattr(self.ledger, "rest", None)
-            if rest is not None:
-                rest()
-            self.flush(5.0)
-        except CostGuardError as error:
-            log.warning("not all could be brought to the store: %s", error)
-
-    def close(self, timeout: float = 10.0) -> None:
-        """Uninstrument, flush, and let go of the store. The errors are those of `flush`."""
-        self.uninstrument()
-        if self._source is not None:
-            self._source.close()
-        try:
-            self.flush(timeout)
-        finally:
-            if self._outbox is not None:
-                self._outbox.close()
-            self.ledger.close()
-            self._offload.close()
-
-    def __enter__(self) -> Guard:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _emit(self, event: Settled | Refused | Downgraded) -> None:
         if isinstance(event, Settled) and event.crossings:
             self._wake()
@@ -283,5 +244,5 @@ class Guard(Asking):
                 log.exception("hook %r failed; the call goes on", hook)
 
     def _wake(self) -> None:
-        if self._outbox is not None:
+        if self._outbox is not None and not self._closed:
             self._outbox.wake()

@@ -37,6 +37,15 @@ def request_of(frame: Frame | None) -> Frame | None:
     return frame if frame is not None and frame.route is not None else None
 
 
+def standing(limit: Limit, frame: Frame | None) -> Refusal:
+    """Where one of these limits stands: on a call nothing was spent before it is made."""
+    if limit.budget.window != "request" or frame is None or frame.accounts is None:
+        return Refusal(limit, 0, 0)
+    with _lock:
+        spent, held = frame.accounts.get(limit.key, (0, 0))
+    return Refusal(limit, spent, held)
+
+
 class LocalHold:
     """What one call holds of the limits of its request: taken and settled as a ledger would, in memory."""
 

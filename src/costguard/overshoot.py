@@ -78,7 +78,10 @@ class Overshoot:
 
     @property
     def by_budget(self) -> dict[str, Decimal]:
-        """By the title of the budget, in its unit; empty where the ledger adds it up."""
+        """By the title of the budget, in its unit."""
+        known = getattr(self._ledger, "overshoots", None)
+        if isinstance(known, dict):
+            return {title: amount_of(limit, most) for title, (limit, most) in known.items()}
         with self._lock:
             return dict(self._by_budget)
 

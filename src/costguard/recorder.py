@@ -17,8 +17,12 @@ from costguard.errors import StoreUnavailable
 from costguard.events import Entry, Hold, Hook, Outcome, Settled
 from costguard.holds import HoldSizer
 from costguard.ledger.base import Ledger
+from costguard.ledger.lost import taken_back
+from costguard.notices import Notices
 from costguard.overshoot import Overshoot
 from costguard.pricing.book import PriceBook, Rates
+from costguard.pricing.flat import flat
+from costguard.pricing.reported import reported_rates
 from costguard.pricing.usage import NO_USAGE, Usage
 
 log = logging.getLogger("costguard")
@@ -48,6 +52,7 @@ class Recorder:
         emit: Callable[[Settled], None],
         tokens: HoldSizer,
         overshoot: Overshoot,
+        notices: Notices,
     ) -> None:
         self._ledger = ledger
         self._book = book
@@ -57,9 +62,9 @@ class Recorder:
         self._emit = emit
         self._tokens = tokens
         self._overshoot = overshoot
+        self._notices = notices
         self._waiting: deque[tuple[Entry, Hold | None]] = deque()
         self._retry_at = 0
-        self._warned: set[tuple[str, str]] = set()
         self.forked()
         _recorders.add(self)
 
@@ -76,6 +81,8 @@ class Recorder:
         particulars = call.particulars
         if new and particulars is not None:
             self._particular(call, particulars, entry)
+        if particulars is not None and particulars.noted and entry.call_id != call.id:
+            self._settle(taken_back(call, f"its entry is {entry.call_id}"), hold)
         # Where nothing was held, the store could not be asked, or nothing is counted.
         if hold is not None and entry.nanos is not None and entry.nanos > hold.amount > 0 and new:
             self._overshoot.add(entry, hold)
@@ -87,8 +94,13 @@ class Recorder:
             # Billed at another model's price: an entry of its own, under the same limits. Its id follows
             # from the first's, so that settling again, or reading a background response again, adds nothing.
             beside = Outcome(outcome.status, usage, model=model, ended_ns=outcome.ended_ns)
+            if outcome.reported is not None:
+                # What the provider says is the sum.
+                beside.reported = 0
             second = self._entry(call, beside)
             second.call_id = str(uuid5(_BESIDE, f"{entry.call_id}/{number}"))
+            # The same call: budgets in calls count it once.
+            second.attempts = 0
             if particulars is not None and particulars.local is not None and new:
                 particulars.local.settle(second)
             its_hold: Hold | None = None
@@ -120,13 +132,21 @@ class Recorder:
             rates = self._book.rates(call.provider, model, call.started_ns, outcome.context)
             if rates is None:
                 rates = self._other_rates(call, model, outcome.context)
-            if rates is None:
+            if outcome.summed and rates is not None:
+                rates = flat(rates)
+            if outcome.reported is not None:
+                nanos, rates = outcome.reported, reported_rates(call.provider, model, rates)
+            elif rates is None:
                 nanos, reason = None, self._unpriced(call, model)
+                rates = self._book.without(call.provider, model, outcome.context)
             else:
+                if self._on_unpriced == "assume" and rates.source.startswith("assumed"):
+                    self._notices.unpriced(call.provider, model, assumed=True)
                 nanos = rates.nanos(usage)
                 missing = rates.missing(usage)
                 if missing:
                     reason = f"no price for {', '.join(missing)}"
+                    self._notices.partial(call.provider, model, missing)
                     # A usage of which not one bucket has a rate has no cost: that is not the same as $0.
                     if not rates.priced_any(usage):
                         nanos = None
@@ -164,16 +184,7 @@ class Recorder:
         return rates
 
     def _unpriced(self, call: Call, model: str) -> str:
-        if (call.provider, model) not in self._warned and len(self._warned) < 1000:
-            self._warned.add((call.provider, model))
-            near = self._book.near(call.provider, model)
-            log.warning(
-                "no price is known for %s model %r: its calls are recorded without a cost and count for no budget; "
-                "give one with Guard(prices=...)%s",
-                call.provider,
-                model,
-                f"; near names: {', '.join(near)}" if near else "",
-            )
+        self._notices.unpriced(call.provider, model)
         return f"no price is known for {call.provider} model {model!r}"
 
     def _settle(self, entry: Entry, hold: Hold | None) -> bool:

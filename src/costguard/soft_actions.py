@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from costguard.budgets import Limit
 from costguard.call import Call, Particulars
 from costguard.events import Downgraded, Hold
 from costguard.ledger.base import Refusal
+from costguard.local_limits import standing
 from costguard.pricing.book import Rates
+from costguard.tags import Frame
 from costguard.terms import Terms
 
 log = logging.getLogger("costguard")
@@ -19,6 +21,18 @@ _TYPICAL_OUTPUT = 1_000
 """Output tokens at which two models are compared in price."""
 
 _warned: set[str] = set()
+
+
+def acting(
+    counted: Sequence[Limit],
+    windows: Sequence[Limit],
+    frame: Frame | None,
+    now: Callable[[Sequence[Limit]], Sequence[tuple[int, int]]],
+) -> list[Refusal]:
+    """Where those of these limits that have actions stand: `now` asks the ledger, `windows` are in memory."""
+    asked = [limit for limit in counted if limit.actions]
+    found = [Refusal(limit, *balance) for limit, balance in zip(asked, now(asked), strict=True)] if asked else []
+    return found + [standing(limit, frame) for limit in windows if limit.actions]
 
 
 class SoftActions:
@@ -33,8 +47,8 @@ class SoftActions:
         self._terms = terms
         self._call = call
         self._reached: list[tuple[float, str, Limit, int, int]] = []
-        for standing in standings:
-            limit, spent, held = standing.limit, standing.spent, standing.held
+        for found in standings:
+            limit, spent, held = found.limit, found.spent, found.held
             for threshold, action in limit.actions:
                 if action != "alert" and spent + held + hold.on(limit) >= threshold:
                     fraction = (threshold + limit.prior) / max(1, limit.most + limit.prior)
@@ -68,6 +82,8 @@ class SoftActions:
         if call.particulars is None:
             call.particulars = Particulars()
         call.particulars.add(f"downgraded from {before} by {limit.budget.title}")
+        if call.frame is not None:
+            call.frame.downgrade(before, model)
         self._terms.emit(Downgraded(call, limit.standing(spent, held), before, model))
         return found
 

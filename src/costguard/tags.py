@@ -127,9 +127,10 @@ class Frame:
     cost:   nano-dollars of the priced calls settled in this frame and in those inside it
     calls:  how many calls were settled; `unpriced` of them without a price
     accounts: of the limits on one request, by key: what is spent and held; None before the first
+    downgraded: pairs of the model that was asked for and the one that was asked instead, each pair once
     """
 
-    __slots__ = ("accounts", "block", "calls", "cost", "parent", "route", "tags", "unpriced")
+    __slots__ = ("accounts", "block", "calls", "cost", "downgraded", "parent", "route", "tags", "unpriced")
 
     def __init__(
         self,
@@ -146,6 +147,7 @@ class Frame:
         self.calls = 0
         self.unpriced = 0
         self.accounts: dict[str, list[int]] | None = None
+        self.downgraded: tuple[tuple[str, str], ...] = ()
 
     def current(self) -> Tags:
         """The tags now, with the route template as soon as the router has chosen one."""
@@ -168,6 +170,14 @@ class Frame:
                 frame.unpriced += 1
             else:
                 frame.cost += cost
+            frame = frame.parent
+
+    def downgrade(self, asked: str, model: str) -> None:
+        """A budget had another model asked than the app."""
+        frame: Frame | None = self
+        while frame is not None:
+            if (asked, model) not in frame.downgraded:
+                frame.downgraded += ((asked, model),)
             frame = frame.parent
 
 

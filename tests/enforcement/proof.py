@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.enforcement import proof_network
 from tests.enforcement.proof_clocks import AN_HOUR_BACK_AND_FORTH, TRUE, Clock
 from tests.enforcement.proof_docs import machine, table, write
 from tests.enforcement.proof_runs import Ask, Given, Result, fixed, run, varied
@@ -70,6 +71,8 @@ def results(stores: list[str], *, quick: bool = False) -> Iterator[Result]:
             for given in scenario.runs(quick=quick):
                 with tempfile.TemporaryDirectory(prefix="costguard-proof-") as folder:
                     yield run(place(store, Path(folder)), given)
+        if store in proof_network.STORES:
+            yield from proof_network.results(store, 40 if quick else 200)
 
 
 HEAD = (

@@ -144,7 +144,7 @@ def killed_at(step: str, place: Place, folder: Path) -> tuple[Result, Books]:
                 _wait_until(lambda: _someone_waits_for(settling))
                 child.kill()
             else:
-                child.process.join(30)
+                child.process.join(60)
         assert child.process.exitcode == -9, f"it was to die {step} and ended with {child.process.exitcode}"
         provider.gate.set()
         if settling is not None:
@@ -172,7 +172,7 @@ def _someone_waits_for(url: str) -> bool:
     return row is not None and row[0] > 0
 
 
-def _wait_until(happened: Any, seconds: float = 30) -> None:
+def _wait_until(happened: Any, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen in time"

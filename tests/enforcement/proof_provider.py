@@ -38,9 +38,11 @@ class PaidProvider:
            paid, whether anybody reads it or not
     gate:  answers wait for it, so that many calls can be in flight at once
     pause: seconds an answer takes
+    host:  the address it listens at
     """
 
-    def __init__(self, *, pause: float = 0.0) -> None:
+    def __init__(self, *, pause: float = 0.0, host: str = "127.0.0.1") -> None:
+        self._host = host
         self.asked: Counter[str] = Counter()
         self.sold: dict[str, int] = {}
         self.sold_again = 0
@@ -54,7 +56,7 @@ class PaidProvider:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"http://{self._host}:{self._port}/v1"
 
     @property
     def nanos(self) -> int:
@@ -76,7 +78,7 @@ class PaidProvider:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=2048))
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, self._host, 0, backlog=2048))
         self._port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()

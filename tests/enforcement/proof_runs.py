@@ -16,6 +16,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from costguard import BudgetExceeded, Guard, Refused
 from tests.enforcement.proof_clocks import TRUE, Clock, wear
+from tests.enforcement.proof_namespaces import connect, leave
 from tests.enforcement.proof_processes import start
 from tests.enforcement.proof_provider import TEN_CENTS, PaidProvider, prompt
 from tests.enforcement.proof_stores import Place
@@ -36,6 +37,7 @@ class Given:
     ceiling:  calls say the most they want to pay (`max_tokens`)
     lifetime: of a hold, seconds
     clocks:   of the processes, in turn
+    bridge:   the address at which processes in network namespaces of their own find the servers; None: all on loopback
     """
 
     scenario: str
@@ -46,6 +48,7 @@ class Given:
     ceiling: bool = True
     lifetime: float = 900.0
     clocks: tuple[Clock, ...] = (TRUE,)
+    bridge: str | None = None
 
 
 @dataclass
@@ -111,7 +114,7 @@ class Caller:
             budgets=[BUDGET],
             holds=given.holds,
             hooks=[self._hear],
-            wait=20.0,
+            wait=60.0,
             hold_lifetime=given.lifetime,
         )
         self.guard.instrument()
@@ -165,6 +168,8 @@ def reported(guard: Guard) -> int:
 def work(place: Place, url: str, given: Given, asks: list[Ask], clock: Clock, line: Any) -> None:
     """In a process of its own."""
     wear(clock)
+    if given.bridge:
+        leave(line)
     caller = Caller(place, url, given)
     line.send("ready")
     line.recv()
@@ -177,7 +182,7 @@ def work(place: Place, url: str, given: Given, asks: list[Ask], clock: Clock, li
 def run(place: Place, given: Given) -> Result:
     """All these calls at once."""
     began = time.monotonic()
-    with PaidProvider(pause=0.02) as provider:
+    with PaidProvider(pause=0.02, host=given.bridge or "127.0.0.1") as provider:
         caller = Caller(place, provider.url, given)
         if given.ways == "coroutines":
             asyncio.run(caller.coroutines(given.asks))
@@ -187,9 +192,18 @@ def run(place: Place, given: Given) -> Result:
         if given.ways == "processes":
             share = len(given.asks) // given.workers
             children = [
-                start(work, place, provider.url, given, given.asks[number * share :][:share], clock)
+                start(
+                    work,
+                    place.on_host(number) if given.bridge else place,
+                    provider.url,
+                    given,
+                    given.asks[number * share :][:share],
+                    clock,
+                )
                 for number, clock in zip(range(given.workers), cycle(given.clocks))
             ]
+            for number, child in enumerate(children if given.bridge else ()):
+                connect(child.line, number)
             for child in children:
                 assert child.line.recv() == "ready"
             for child in children:

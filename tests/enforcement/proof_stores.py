@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -41,6 +41,10 @@ class Place:
     def address(self) -> str:
         """The URL without the library's own options."""
         return re.split(r"[?&](?=pool_size|patience)", self.url)[0]
+
+    def on_host(self, number: int) -> Place:
+        """The same store as one of several hosts uses it, with a disk of its own."""
+        return replace(self, journal=f"{self.journal}-{number}")
 
     def ledger(self) -> Ledger:
         """As a guard builds it."""

@@ -353,11 +353,12 @@ def test_a_model_without_a_price_counts_in_tokens_all_the_same() -> None:
 
 
 def test_a_budget_in_calls_counts_calls_and_not_those_that_failed(store: str) -> None:
-    with guarded("3 calls/hour per user", store=store) as guard, tagged(user="alice"):
+    with guarded("3 calls/day per user", store=store) as guard, tagged(user="alice"):
         for billable in (False, True, True, True):
             made = Call("openai", "gpt-4o")
             guard.reserve(made)
             guard.settle(made, Outcome("ok" if billable else "error", Usage(output_tokens=5), billable=billable))
+        guard.flush(60)
         with pytest.raises(BudgetExceeded, match="user=alice has spent 3 of 3 calls") as error:
             guard.reserve(Call("openai", "gpt-4o"))
         assert not error.value.busy

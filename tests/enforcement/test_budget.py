@@ -48,7 +48,7 @@ def options(request: pytest.FixtureRequest) -> dict[str, int]:
 
 @pytest.fixture
 def guard(store: str, holds: Any) -> Iterator[Guard]:
-    with Guard(store, budgets=[BUDGET], holds=holds) as guard:
+    with Guard(store, budgets=[BUDGET], holds=holds, wait=60) as guard:
         guard.instrument()
         yield guard
 
@@ -142,16 +142,16 @@ def test_four_processes_on_one_store_spend_the_budget_and_no_more(
         assert worker.stdin is not None
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    results = [json.loads(worker.communicate(timeout=60)[0]) for worker in workers]
+    results = [json.loads(worker.communicate(timeout=100)[0]) for worker in workers]
     assert all(worker.returncode == 0 for worker in workers)
     answered = sum(result["answered"] for result in results)
-    with Guard(store, budgets=[BUDGET]) as guard:
+    with Guard(store, budgets=[BUDGET], wait=60) as guard:
         assert_the_budget_was_kept(guard, provider, answered)
 
 
 def test_a_prompt_that_costs_more_than_it_shows_does_not_overshoot_when_fifty_come_at_once(store: str) -> None:
     # The provider keeps the conversation: four bytes are sent, 20,000 input tokens are billed.
-    with Provider(lambda _: (20_000, 5_000)) as provider, Guard(store, budgets=[BUDGET]) as guard:
+    with Provider(lambda _: (20_000, 5_000)) as provider, Guard(store, budgets=[BUDGET], wait=60) as guard:
         guard.instrument()
         client = OpenAI(base_url=provider.url, api_key="none")
 

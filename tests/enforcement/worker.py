@@ -13,7 +13,7 @@ from costguard import BudgetExceeded, Guard
 
 def main() -> None:
     given = json.loads(sys.argv[1])
-    guard = Guard(given["store"], budgets=given["budgets"], holds=given["holds"])
+    guard = Guard(given["store"], budgets=given["budgets"], holds=given["holds"], wait=60)
     guard.instrument()
     client = OpenAI(base_url=given["url"], api_key="none", max_retries=0)
     print("ready", flush=True)
@@ -30,7 +30,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(given["threads"]) as pool:
         answered = sum(pool.map(call, range(given["calls"])))
-    guard.close()
+    guard.close(60)
     print(json.dumps({"answered": answered, "refused": given["calls"] - answered}), flush=True)
 
 

@@ -9,13 +9,14 @@ from decimal import Decimal
 import pytest
 
 from costguard import Entry, Guard, Refused, Settled, tagged
-from tests.interop.server import CACHE_READ, EMBEDDED, INPUT, OUTPUT, REASONING, Server
+from tests.interop.server import CACHE_READ, EMBEDDED, GEMINI_MODEL, INPUT, OUTPUT, REASONING, Server
 
 TOO_SMALL = "$0.000000001/ever"
 CHAT_MODEL, CLAUDE_MODEL, EMBEDDING_MODEL = "gpt-4o", "claude-haiku-4-5", "text-embedding-3-small"
 COSTS = {
     CHAT_MODEL: Decimal("0.004"),  # 600 x $2.50 + 400 cached x $1.25 + 200 x $10, per million
     CLAUDE_MODEL: Decimal("0.00164"),  # 600 x $1 + 400 cached x $0.10 + 200 x $5
+    GEMINI_MODEL: Decimal("0.000692"),  # 600 x $0.30 + 400 cached x $0.03 + 200 x $2.50
     EMBEDDING_MODEL: Decimal("0.00000024"),  # 12 x $0.02
 }
 
@@ -48,13 +49,14 @@ class Books:
         for entry, (_, body) in zip(entries, self.server.asked, strict=True):
             usage = entry.usage
             assert (entry.status, entry.estimated, entry.attempts) == ("ok", False, 1)
-            assert (entry.model, entry.streamed) == (body["model"], body.get("stream", False))
+            asked = entry.model if "contents" in body else body["model"]
+            assert (entry.model, entry.streamed) == (asked, body.get("stream", entry.streamed))
             assert entry.tags["user"] == "alice"
             assert entry.cost == COSTS[entry.model]
             if entry.model == EMBEDDING_MODEL:
                 assert (usage.input_tokens, usage.output_tokens) == (EMBEDDED, 0)
             else:
-                reasoning = REASONING if entry.provider == "openai" else 0
+                reasoning = 0 if entry.provider == "anthropic" else REASONING
                 assert (usage.input_tokens, usage.output_tokens) == (INPUT, OUTPUT)
                 assert (usage.cache_read_tokens, usage.reasoning_tokens) == (CACHE_READ, reasoning)
         (standing,) = self.guard.standings(user="alice")

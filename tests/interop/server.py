@@ -19,6 +19,7 @@ Body = dict[str, Any]
 INPUT, CACHE_READ, OUTPUT, REASONING = 1000, 400, 200, 50
 """Of every answer, totals: the cached input is part of the input, the reasoning part of the output."""
 EMBEDDED = 12
+GEMINI_MODEL = "gemini-2.5-flash"
 FACTS = {"city": "Paris", "population": 2_100_000}
 WORDS = ["Paris", " has", " two", " million", " people."]
 
@@ -180,11 +181,37 @@ def message_events(body: Body) -> Iterator[Body]:
     yield {"type": "message_stop"}
 
 
+def gemini(_body: Body) -> Body:
+    # The cached input is part of the prompt, the thoughts are not part of the candidates.
+    usage = {
+        "promptTokenCount": INPUT,
+        "cachedContentTokenCount": CACHE_READ,
+        "candidatesTokenCount": OUTPUT - REASONING,
+        "thoughtsTokenCount": REASONING,
+        "totalTokenCount": INPUT + OUTPUT,
+    }
+    return _gemini("".join(WORDS), usage, "STOP")
+
+
+def _gemini(text: str, usage: Body, finish: str | None = None) -> Body:
+    content = {"role": "model", "parts": [{"text": text}]}
+    candidate = {"index": 0, "content": content, **({"finishReason": finish} if finish else {})}
+    return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": GEMINI_MODEL, "responseId": "gemini_1"}
+
+
+def gemini_events(body: Body) -> Iterator[Body]:
+    for word in WORDS[:-1]:
+        yield _gemini(word, {"promptTokenCount": INPUT, "totalTokenCount": INPUT})
+    yield _gemini(WORDS[-1], gemini(body)["usageMetadata"], "STOP")
+
+
 ANSWERS = {
     "/v1/chat/completions": (chat, chat_events),
     "/v1/responses": (response, response_events),
     "/v1/messages": (message, message_events),
     "/v1/embeddings": (embeddings, None),
+    f"/v1beta/models/{GEMINI_MODEL}:generateContent": (gemini, None),
+    f"/v1beta/models/{GEMINI_MODEL}:streamGenerateContent": (gemini, gemini_events),
 }
 
 
@@ -193,12 +220,14 @@ class Server:
 
     asked:  the path and the body of each HTTP request, in order
     gate:   the third event of a stream and those after it wait for it
+    fails:  so many of the next requests are answered with status 500, and are not in `asked`
     """
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Body]] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.fails = 0
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -211,15 +240,22 @@ class Server:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 path = self.path.partition("?")[0]
+                if path.startswith("/deaf"):
+                    self.close_connection = True
+                    return
+                if server.fails:
+                    server.fails -= 1
+                    self._send("application/json", b'{"error": {"message": "try again"}}', status=500)
+                    return
                 server.asked.append((path, body))
                 whole, events = ANSWERS[path]
-                if body.get("stream") and events is not None:
+                if (body.get("stream") or "streamGenerate" in path) and events is not None:
                     self._stream(events(body))
                 else:
                     self._send("application/json", json.dumps(whole(body)).encode())
 
-            def _send(self, kind: str, data: bytes) -> None:
-                self.send_response(200)
+            def _send(self, kind: str, data: bytes, status: int = 200) -> None:
+                self.send_response(status)
                 self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()

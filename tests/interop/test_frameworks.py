@@ -9,7 +9,16 @@ import pytest
 
 from tests.interop.environment import run_in
 
+FRAMEWORKS = {
+    "langchain": "frameworks",
+    "langgraph": "frameworks",
+    "instructor": "frameworks",
+    "openai_agents": "frameworks",
+    "pydantic_ai": "pydantic-ai",
+}
+"""Each with the environment it is installed in."""
 
-@pytest.mark.parametrize("framework", ["langchain", "pydantic-ai", "instructor"])
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_framework_is_counted_once_and_refused_once(framework: str) -> None:
-    run_in(framework, f"with_{framework.replace('-', '_')}.py")
+    run_in(FRAMEWORKS[framework], f"with_{framework}.py")

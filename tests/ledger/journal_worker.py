@@ -29,7 +29,7 @@ def main(url: str, folder: str, what: str, count: str = "0") -> None:
         sys.stdin.readline()
         ledger = JournalLedger(open_ledger(url), directory)
         ledger.open()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while any(directory.glob("*.journal")) and time.monotonic() < deadline:
             time.sleep(0.01)
         ledger.close()

@@ -38,7 +38,7 @@ def settled(ledger: JournalLedger, count: int, cents: float = 1) -> list[Hold]:
     return holds
 
 
-def eventually(what: Callable[[], bool], seconds: float = 20.0) -> None:
+def eventually(what: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline

@@ -22,7 +22,7 @@ from costguard.ledger.leases import LeaseLedger
 from costguard.ledger.opening import open_ledger
 from tests.ledger.values import entry, hold, limit
 
-PATIENCE = 10.0
+PATIENCE = 40.0
 TIGHT, WIDE = "$1/month", "$500/month per feature"
 SHARED = "$2/month"
 
@@ -101,13 +101,28 @@ def main(url: str, what: str, count: str = "1", lifetime: str = "60") -> None:
             ledger.settle(entry(one, random.choice([0, 0.005, 0.01, 0.02])), one)
             calls += 1
             if calls == 50:
+                # Whoever is killed or stopped now has a call running, and its lease with it.
+                running = ask(ledger, lambda: hold(*rules, cents=0.02, at_ns=time.time_ns()))
+                assert not isinstance(running, str)
                 print("spending", flush=True)
+                sys.stdin.readline()
+                ledger.settle(entry(running, 0.02), running)
         print(json.dumps({"end": one, "calls": calls, "overshoot": ledger.overshoot}), flush=True)
         ledger.close()
     elif what == "idle":
         # Leases, and then makes no more calls.
         spend(ledger, int(count), 1, limits(TIGHT))
         print("idle", flush=True)
+        sys.stdin.readline()
+    elif what == "cold":
+        # The first calls of a kind: held as what is not known yet, and far cheaper.
+        rules = limits(WIDE)
+        for _ in range(int(count)):
+            one = ask(ledger, lambda: hold(*rules, cents=10, at_ns=time.time_ns()))
+            assert not isinstance(one, str)
+            ledger.settle(entry(one, 1), one)
+        ledger.flush()
+        print("spending", flush=True)
         sys.stdin.readline()
     elif what == "child":
         from multiprocessing import get_context

@@ -74,6 +74,15 @@ class Server:
     def start(self) -> None:
         self._control("start")
 
+    def listen(self, address: str, network: str) -> None:
+        """Let hosts of a network in by TCP too, without a password."""
+        with (self.data / "postgresql.conf").open("a") as settings:
+            settings.write(f"listen_addresses = '{address}'\n")
+        with (self.data / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {network} trust\n")
+        self.stop()
+        self.start()
+
     def close(self) -> None:
         if self._owner == os.getpid():
             self.stop()

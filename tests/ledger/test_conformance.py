@@ -10,6 +10,7 @@ import pytest
 
 from costguard.budgets import Budget
 from costguard.events import Crossing, Hold
+from costguard.ledger.audit import audit
 from costguard.ledger.base import Ledger, Refusal, Sum, crossing_payload
 from costguard.pricing.rates import Rates
 from costguard.pricing.usage import Usage
@@ -112,6 +113,16 @@ def test_reserving_a_call_twice_holds_once(ledger: Ledger) -> None:
     ledger.reserve(first, NOW)
     assert ledger.reserve(first, NOW) is None
     assert ledger.balances(first.limits) == [(0, 30 * CENT)]
+
+
+def test_a_call_without_a_price_leaves_a_balance_as_it_may_get_one(ledger: Ledger) -> None:
+    day, month = limit(), limit("$5/month")
+    one, other, several = hold(day, cents=0), hold(month, cents=0), hold(limit("$2/day per feature"), cents=0)
+    ledger.reserve(other, NOW)
+    ledger.settle(entry(one, None), one)
+    ledger.settle(entry(other, None), other)
+    ledger.settle_all([(entry(several, None), several)])
+    assert audit(ledger, now_ns=NOW).balances == 3
 
 
 def test_a_hold_without_limits_is_a_hold(ledger: Ledger) -> None:

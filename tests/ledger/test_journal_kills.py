@@ -36,12 +36,12 @@ def killed_after(url: str, directory: Path, what: str, counts: list[int], said: 
     for number, count in enumerate(counts):
         with (said / f"{number}").open("wb") as output:
             workers.append((start(url, directory, what, stdout=output), said / f"{number}", count))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while workers and time.monotonic() < deadline:
         for worker, file, count in tuple(workers):
             if file.stat().st_size >= count * 37:
                 worker.kill()
-                _, errors = worker.communicate(timeout=30)
+                _, errors = worker.communicate(timeout=60)
                 assert worker.returncode == -9, errors.decode()
                 workers.remove((worker, file, count))
         time.sleep(0.001)
@@ -54,10 +54,10 @@ def assert_all_is_there(url: str, directory: Path, acknowledged: list[str], more
     """Every acknowledged call once, at most `more` others, and the balances are what the rows add up to."""
     ledger = JournalLedger(open_ledger(url), directory)
     ledger.open()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while any(directory.glob("*.journal")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert ledger.flush(10) == 0
+    assert ledger.flush(60) == 0
     ledger.expire(LATER)
     entries = ledger.entries({}, limit=10**6)
     recorded = Counter(entry.call_id for entry in entries)
@@ -91,7 +91,7 @@ def test_what_was_settled_before_a_kill_is_recorded_once(store: str, what: str, 
 
 def left_behind(url: str, directory: Path, count: int) -> list[str]:
     worker = start(url, directory, "leave", str(count))
-    out, errors = worker.communicate(timeout=30)
+    out, errors = worker.communicate(timeout=60)
     assert worker.returncode == -9, errors.decode()
     return out.decode().split()
 
@@ -136,9 +136,9 @@ def test_a_replay_that_is_killed_is_gone_on_with_by_the_next(shared_url: str, tm
         worker.stdin.write(b"go\n")
         worker.stdin.flush()
         ledger = open_ledger(shared_url)
-        before, deadline = ledger.spent({}), time.monotonic() + 20
+        before, deadline = ledger.spent({}), time.monotonic() + 60
         while ledger.spent({}) == before and time.monotonic() < deadline and worker.poll() is None:
             time.sleep(wait / 10)
         worker.kill()
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=60)
     assert_all_is_there(shared_url, directory, ids, more=0)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from threading import Event
 
@@ -23,7 +24,9 @@ from costguard.ledger.leases import LeaseLedger
 from costguard.ledger.memory import MemoryLedger
 from costguard.ledger.opening import open_ledger
 from costguard.ledger.wrapper import Wrapper
-from tests.ledger.lease_worker import TIGHT, limits, spend
+from costguard.overshoot import Overshoot
+from costguard.pricing.usage import Usage
+from tests.ledger.lease_worker import TIGHT, WIDE, limits, spend
 from tests.ledger.stores import new_url
 from tests.ledger.values import CENT, DAY, NOW, SECOND, entry, hold, limit
 
@@ -146,19 +149,55 @@ def test_slices_grow_while_they_are_used_up_quickly_and_shrink_again(
 ) -> None:
     on = limit("$1000/day per user")
 
-    def held_after(calls: int) -> int:
+    def most_held(calls: int) -> int:
+        held = []
         for _ in range(calls):
             call(ledger, clock.now, on)
-        return far.inner.balances([on])[0][1]
+            held.append(far.inner.balances([on])[0][1])
+        return max(held)
 
-    first = held_after(1)
-    assert held_after(1000) > 5 * first
+    early = most_held(10)
+    assert most_held(1000) > 5 * early
     for _ in range(8):
         ledger.tick()
         clock.wait(5)
         ledger.tick()
         call(ledger, clock.now, on)
-    assert far.inner.balances([on])[0][1] <= 2 * first
+    assert far.inner.balances([on])[0][1] <= early
+
+
+def test_the_first_slice_is_what_its_call_needs(ledger: LeaseLedger, far: Far, clock: Clock) -> None:
+    on = limit("$1000/day per user")
+    assert ledger.reserve(hold(on, cents=10, at_ns=clock.now), clock.now) is None
+    assert far.inner.balances([on]) == [(0, 10 * CENT)]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 20, 100])
+def test_a_worker_has_leased_at_most_four_times_what_its_calls_have_held(
+    ledger: LeaseLedger, far: Far, clock: Clock, at_once: int
+) -> None:
+    on = limit("$1000/day per user")
+    for _ in range(5):
+        calls = [hold(on, cents=10, at_ns=clock.now) for _ in range(at_once)]
+        for one in calls:
+            assert ledger.reserve(one, clock.now) is None
+            ledger.tick()
+            assert far.inner.balances([on])[0][1] <= 4 * at_once * 10 * CENT
+        for one in calls:
+            ledger.settle(entry(one, 0.1), one)
+        clock.wait(0.05)
+
+
+def test_what_the_first_calls_of_a_kind_held_does_not_size_the_slices_of_the_later_ones(
+    ledger: LeaseLedger, far: Far, clock: Clock
+) -> None:
+    on = limit("$1000/day per user")
+    call(ledger, clock.now, on, cents=10, cost=0.1)
+    for _ in range(200):
+        call(ledger, clock.now, on, cents=0.2, cost=0.1)
+        clock.wait(0.01)
+    ledger.tick()
+    assert far.inner.balances([on])[0][1] <= 10 * CENT
 
 
 def test_a_slice_is_at_most_an_eighth_of_what_is_left_and_near_the_end_what_one_call_needs(
@@ -194,7 +233,7 @@ def test_the_next_slice_is_leased_ahead(ledger: LeaseLedger, far: Far, clock: Cl
 
 def test_an_idle_slice_goes_back_after_a_second(ledger: LeaseLedger, far: Far, clock: Clock) -> None:
     on = limit("$100/day per user")
-    call(ledger, clock.now, on)
+    call(ledger, clock.now, on, cents=3, cost=1)
     ledger.tick()
     assert far.inner.balances([on])[0][1] > 0
     clock.wait(1.1)
@@ -223,9 +262,11 @@ def test_what_another_worker_needs_is_given_back_while_calls_run(
 ) -> None:
     on = limit("$1/day per user")
     rich, poor = worker(), worker()
+    for _ in range(100):
+        call(rich, clock.now, on, cents=0.1)
     slow = hold(on, cents=0.1, at_ns=clock.now)
     rich.reserve(slow, clock.now)
-    for _ in range(900):
+    for _ in range(800):
         call(poor, clock.now, on, cents=0.1)
     last = hold(on, cents=9, at_ns=clock.now)
     refusal = poor.reserve(last, clock.now)
@@ -249,7 +290,12 @@ def test_slices_of_a_window_that_has_ended_go_back(ledger: LeaseLedger, far: Far
 
 def test_a_lower_limit_takes_back_what_was_leased_beyond_it(ledger: LeaseLedger, far: Far, clock: Clock) -> None:
     high, low = limit("$1000/day per user"), limit("$0.10/day per user")
-    call(ledger, clock.now, high, cents=5)
+    several = [hold(high, cents=5, at_ns=clock.now) for _ in range(6)]
+    for one in several:
+        assert ledger.reserve(one, clock.now) is None
+    for one in several[1:]:
+        ledger.release(one)
+    ledger.settle(entry(several[0], 5), several[0])
     assert far.inner.balances([high])[0][1] > 10 * CENT
     refusal = ledger.reserve(hold(low, cents=6, at_ns=clock.now), clock.now)
     assert refusal is not None
@@ -267,7 +313,7 @@ def test_a_higher_limit_counts_at_the_next_call(ledger: LeaseLedger, clock: Cloc
 
 def test_while_the_store_is_down_calls_run_on_what_is_leased(ledger: LeaseLedger, far: Far, clock: Clock) -> None:
     on = limit("$100/day per user")
-    call(ledger, clock.now, on)
+    call(ledger, clock.now, on, cents=12, cost=1)
     far.down = True
     many = hold(on, cents=10, at_ns=clock.now)
     assert ledger.reserve(many, clock.now) is None
@@ -351,6 +397,7 @@ def test_a_worker_that_slept_and_that_nobody_missed_goes_on_with_its_leases(
     ledger: LeaseLedger, far: Far, clock: Clock
 ) -> None:
     on = limit("$100/day per user")
+    call(ledger, clock.now, on, cents=5, cost=1)
     slow = hold(on, cents=3, at_ns=clock.now)
     ledger.reserve(slow, clock.now)
     clock.wait(100)
@@ -378,21 +425,36 @@ def test_costs_beyond_what_was_leased_are_told_as_overshoot(ledger: LeaseLedger,
     ledger.reserve(one, clock.now)
     ledger.settle(entry(one, 130), one)
     assert ledger.overshoot == 30 * CENT
+    assert ledger.overshoots == {"$1.00/day per user": (on, 30 * CENT)}
     assert far.inner.balances([on]) == [(130 * CENT, 0)]
+
+
+def test_overshoot_is_told_by_budget_in_the_units_of_the_budgets(ledger: LeaseLedger, clock: Clock) -> None:
+    usd, tokens = limit("$1/day per user"), limit("1000 tokens/day per user")
+    both = tuple(sorted([usd, tokens], key=lambda one: one.key))
+    one = hold(*both, cents=1, at_ns=clock.now)
+    one.tokens = 100
+    assert ledger.reserve(one, clock.now) is None
+    dear = entry(one, 3)
+    dear.usage = Usage(input_tokens=100, output_tokens=50)
+    ledger.settle(dear, one)
+    assert ledger.overshoots == {usd.budget.title: (usd, 2 * CENT), tokens.budget.title: (tokens, 50)}
+    assert Overshoot(ledger).by_budget == {usd.budget.title: Decimal("0.02"), tokens.budget.title: Decimal(50)}
 
 
 def test_a_dearer_call_draws_on_the_rest_of_its_slice_first(ledger: LeaseLedger, far: Far, clock: Clock) -> None:
     on = limit("$100/day per user")
+    call(ledger, clock.now, on, cents=12, cost=1)
     call(ledger, clock.now, on, cents=1, cost=8)
     assert ledger.overshoot == 0
-    assert sum(far.inner.balances([on])[0]) <= 20 * CENT
+    assert far.inner.balances([on]) == [(9 * CENT, 3 * CENT)]
 
 
 def test_what_suffices_is_local_and_the_door_is_answered_here(ledger: LeaseLedger, far: Far, clock: Clock) -> None:
     on = limit("$100/day per user")
     assert not ledger.local(hold(on, at_ns=clock.now))
     assert ledger.reached([on]) is None
-    call(ledger, clock.now, on)
+    call(ledger, clock.now, on, cents=5, cost=1)
     asked = far.asked.total()
     assert ledger.local(hold(on, cents=2, at_ns=clock.now))
     assert not ledger.local(hold(on, cents=5000, at_ns=clock.now))
@@ -451,6 +513,26 @@ def test_a_forked_child_begins_without_leases_and_gives_back_none_of_its_parents
     assert ledger.overshoot == 0
     ledger.close()
     assert store.balances([on]) == [(3 * CENT, 0)]
+    store.close()
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_what_a_killed_worker_leaves_is_little(count: int, tmp_path: Path) -> None:
+    url = new_url("sqlite", tmp_path)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "tests.ledger.lease_worker", url, "cold", str(count)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "spending\n"
+    worker.kill()
+    worker.communicate(timeout=30)
+    store = open_ledger(url)
+    store.expire(time.time_ns() + 120 * SECOND)
+    ((spent, held),) = store.balances(limits(WIDE))
+    # A cold hold is ten cents, a call cost one; before, twenty such holds were leased at once.
+    assert count * CENT <= spent <= 30 * CENT
+    assert held == 0
     store.close()
 
 

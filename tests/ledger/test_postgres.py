@@ -235,11 +235,16 @@ def test_all_connections_in_use_is_told_after_our_patience(url: str) -> None:
     ledger = open_ledger(f"{url}&pool_size=1&patience=0.3")
     assert spend(ledger)
     told: list[str] = []
+    both = Event()
 
     def call() -> None:
-        with pytest.raises(StoreUnavailable) as raised:
-            spend(ledger)
-        told.append(str(raised.value))
+        # One waits for the lock, and the others for its connection, or with it when it has given up.
+        while not both.is_set():
+            with pytest.raises(StoreUnavailable) as raised:
+                spend(ledger)
+            told.append(str(raised.value))
+            if len({"all 1 connections" in one for one in told}) == 2:
+                both.set()
 
     with server().connect(url) as other:
         other.execute("BEGIN")
@@ -247,10 +252,10 @@ def test_all_connections_in_use_is_told_after_our_patience(url: str) -> None:
         callers = [Thread(target=call) for _ in range(4)]
         for caller in callers:
             caller.start()
+        assert both.wait(60)
         for caller in callers:
             caller.join(30)
         other.execute("ROLLBACK")
-    # One of them waited for the lock, and perhaps one more with the connection it left.
     waited, *_, refused = sorted(told, key=lambda text: "all 1 connections" in text)
     assert "has been locked by another session for too long" in waited
     assert f"{ledger.url}: all 1 connections of this process have been in use for 0.3 s; raise pool_size" in refused

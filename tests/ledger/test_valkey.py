@@ -538,7 +538,7 @@ def test_a_replica_that_takes_over_without_the_last_writes_is_mended(store: str,
 
 
 def test_a_server_that_does_not_answer_holds_up_no_call(store: str, own: Server) -> None:
-    ledger = opened(store, own.url(patience="0.2"))
+    ledger = opened(store, own.url(patience="3"))
     assert spend(ledger)
     pid = int(own.client().info("server")["process_id"])
     os.kill(pid, signal.SIGSTOP)

@@ -1,32 +1,32 @@
-"""The recorded exchanges of openai, azure and anthropic, each through the SDK method that issued it.
+"""Recorded exchanges of many providers, each through the SDK method that issued it, beside their ground truth.
 
-`python -m tests.providers.exchanges` prints what matched by provider and API. The recordings are read in place,
-beside the repository; their ground truth was computed from the raw bytes without any SDK.
+`python -m tests.providers.exchanges` prints what matched by SDK, provider and API; `--options ~ragged` cuts the
+bodies elsewhere, names of drivers take part of the SDKs, and COSTGUARD_EXCHANGES names another file. The recordings
+are read in place, beside the repository; their ground truth was computed from the raw bytes without any SDK.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import importlib.util
-import inspect
 import json
-import re
+import os
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import anthropic
-import openai
-
+from costguard.events import Outcome
+from costguard.money import to_nanos
 from costguard.pricing.usage import Usage
-from costguard.providers.instrument import install, uninstall
+from tests.providers.drivers import drivers, name_of
 from tests.providers.recording import Recording
 
 FOLDER = Path(__file__).parents[3] / "shared" / "exchanges"
-PROVIDERS = ("openai", "azure", "anthropic")
-KINDS = ("sync", "async")
 
 FIELDS = {
     "input_tokens": "input_tokens",
@@ -43,10 +43,20 @@ FIELDS = {
 TOOLS = {
     "web_search_requests": "web_searches",
     "web_search:search": "web_searches",
+    "web_search_calls": "web_searches",
     "file_search": "file_searches",
     "code_interpreter": "code_executions",
 }
-STANDARD = ("default", "standard", "auto", None)
+"""Tools that are billed by the call, under one name each; Google's groundings are counted in more ways than one."""
+STANDARD = frozenset((None, "", "default", "standard", "auto", "on_demand", "1", "1.0"))
+
+Row = tuple[str, str, str, int, int, int]
+"""SDK, provider, API, then how many matched, are ambiguous, differ."""
+
+
+def file() -> Path:
+    given = os.environ.get("COSTGUARD_EXCHANGES")
+    return Path(given) if given else FOLDER / "dev.jsonl"
 
 
 @cache
@@ -61,136 +71,14 @@ def replay() -> ModuleType:
     return module
 
 
+def serving() -> Any:
+    """A server of the recordings, as a context manager."""
+    return replay().Replay(file())
+
+
 @cache
 def records() -> list[dict[str, Any]]:
-    lines = (FOLDER / "dev.jsonl").read_text("utf-8").splitlines()
-    found = [json.loads(line) for line in lines if line.strip()]
-    return [record for record in found if record["provider"] in PROVIDERS]
-
-
-def known_and_extra(method: Any, body: dict[str, Any]) -> dict[str, Any]:
-    """A recorded body as the arguments of a method; what the method does not know goes into `extra_body`."""
-    names = inspect.signature(method).parameters
-    given = {name: value for name, value in body.items() if name in names}
-    extra = {name: value for name, value in body.items() if name not in names}
-    return {**given, "extra_body": extra} if extra else given
-
-
-class Clients:
-    """The clients of one event loop; each call gets a copy that goes to its own address."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[str, str], Any] = {}
-
-    def to(self, record: dict[str, Any], base: str, kind: str) -> Any:
-        name = "Anthropic" if record["sdk"]["package"] == "anthropic" else record["sdk"]["call"].partition("(")[0]
-        if (name, kind) not in self._made:
-            more: dict[str, Any] = {"api_key": "none", "max_retries": 0, "timeout": 20}
-            if name == "AzureOpenAI":
-                more |= {"azure_endpoint": "http://127.0.0.1", "api_version": "2024-06-01"}
-            package = anthropic if name == "Anthropic" else openai
-            self._made[name, kind] = getattr(package, ("Async" if kind == "async" else "") + name)(**more)
-        return self._made[name, kind].with_options(base_url=base + ("/openai" if name == "AzureOpenAI" else ""))
-
-    async def close(self) -> None:
-        for client in self._made.values():
-            closed = client.close()
-            if inspect.isawaitable(closed):
-                await closed
-
-
-def start(client: Any, record: dict[str, Any]) -> Any:
-    """Issue the call as it was recorded."""
-    api, url, body = record["api"], record["url"], record["request_body"]
-    last = url.split("?")[0].rstrip("/").split("/")
-    fields = body if isinstance(body, dict) else {}
-    if isinstance(body, list):
-        fields = {part["name"]: part["value"] for part in body if "value" in part}
-    if api == "messages":
-        messages = client.beta.messages if "beta.messages" in record["sdk"]["call"] else client.messages
-        return messages.create(**known_and_extra(messages.create, fields))
-    if api == "responses.retrieve":
-        return client.responses.retrieve(last[-1], stream=record["stream"])
-    if api == "threads.runs.create":
-        runs = client.beta.threads.runs
-        return runs.create(last[-2], **known_and_extra(runs.create, fields))
-    if api == "threads.runs.retrieve":
-        return client.beta.threads.runs.retrieve(last[-1], thread_id=last[-3])
-    if api.startswith("audio"):
-        method = client.audio.translations if "translations" in api else client.audio.transcriptions
-        known = {"model": "whisper-1", **fields, "stream": record["stream"], "file": ("a.wav", b"RIFF")}
-        return method.create(**known_and_extra(method.create, {k: v for k, v in known.items() if v is not False}))
-    if api == "images.edit":
-        known = {name: value for name, value in fields.items() if name != "images"}
-        return client.images.edit(image=("a.png", b"png"), **known_and_extra(client.images.edit, known))
-    if api == "complete" and not hasattr(client, "completions"):
-        # anthropic 2 has no method for it any more.
-        stream = anthropic.AsyncStream if isinstance(client, anthropic.AsyncAnthropic) else anthropic.Stream
-        return client.post(
-            "/v1/complete", cast_to=object, body=fields, stream=bool(record["stream"]), stream_cls=stream[Any]
-        )
-    if api == "files.content":
-        return client.files.content(last[-2])
-    if api == "messages.batches.results":
-        return client.get("/" + "/".join(last[3:]), cast_to=str)
-    if api == "models":
-        return client.models.list() if last[-1] == "models" else client.models.retrieve(last[-1])
-    if api in ("batches", "messages.batches"):
-        batches = client.batches if api == "batches" else client.messages.batches
-        if record["method"] == "POST":
-            return batches.create(**known_and_extra(batches.create, fields))
-        return batches.list() if last[-1] == "batches" else batches.retrieve(last[-1])
-    methods = {
-        "chat.completions": "chat.completions.create", "completions": "completions.create",
-        "complete": "completions.create", "responses": "responses.create", "responses.compact": "responses.compact",
-        "responses.input_tokens": "responses.input_tokens.count", "embeddings": "embeddings.create",
-        "images.generate": "images.generate", "moderations": "moderations.create",
-        "messages.count_tokens": "beta.messages.count_tokens" if "beta" in record["sdk"]["call"]
-        else "messages.count_tokens",
-    }  # fmt: skip
-    method = client
-    for name in methods[api].split("."):
-        method = getattr(method, name)
-    if record["provider"] == "azure":
-        # In recordings of deployments the model is in the path alone; the method wants to be told.
-        fields = {"model": record["ground_truth"]["model_requested"], **fields}
-    try:
-        return method(**known_and_extra(method, fields))
-    except TypeError:
-        # Some bodies were refused for what they lack, and so does the method.
-        return client.post("/" + methods[api].removesuffix(".create").replace(".", "/"), cast_to=object, body=fields)
-
-
-async def consume(value: Any) -> None:
-    """Read an answer as an app would."""
-    answer = await value if inspect.isawaitable(value) else value
-    if hasattr(answer, "model_dump") or isinstance(answer, str):
-        return
-    if hasattr(answer, "__aiter__"):
-        async for _ in answer:
-            pass
-    elif hasattr(answer, "__iter__") and hasattr(answer, "response"):
-        for _ in answer:
-            pass
-
-
-async def run(clients: Clients, server: Any, record: dict[str, Any], kind: str, options: str = "") -> Recording:
-    """What the policy was told of one exchange."""
-    recording = Recording()
-    client = clients.to(record, server.base(record, options), kind)
-    install(recording)
-    try:
-        await consume(start(client, record))
-    except (openai.OpenAIError, anthropic.AnthropicError) as error:
-        if record["status"] < 400 and not options and not re.search(r"event: error|\"error\"", record["response_body"]):
-            raise AssertionError(f"{record['id']} failed") from error
-    except Exception:
-        # A cut connection comes out of the older streams as the transport's own error.
-        if "cut" not in options:
-            raise
-    finally:
-        uninstall(recording)
-    return recording
+    return [json.loads(line) for line in file().read_text("utf-8").splitlines() if line.strip()]
 
 
 def differences(record: dict[str, Any], told: Recording) -> list[str]:
@@ -202,30 +90,62 @@ def differences(record: dict[str, Any], told: Recording) -> list[str]:
     if truth["billable"] is None:
         if len(outcomes) > 1:
             return [f"settled {len(outcomes)} times"]
-        return [line for outcome in outcomes if outcome.usage for line in _fields(truth, outcome.usage)]
+        # Of a sum over many answers only the totals are there.
+        told_of = {name: count for name, count in truth.items() if count is not None}
+        return [line for outcome in outcomes if outcome.usage for line in _counts(told_of, outcome.usage)]
     if len(outcomes) != 1:
         return [f"settled {len(outcomes)} times"]
     (outcome,) = outcomes
     if not outcome.billable:
         return ["not billed"]
+    cost = truth.get("provider_cost")
+    charged = outcome.reported if cost is None else to_nanos(Decimal(repr(cost["usd"])))
+    found = [] if outcome.reported == charged else [f"the provider charged {charged}, not {outcome.reported}"]
+    if not truth["usage_present"]:
+        return found + _unreported(truth, outcome)
     usage = outcome.usage
-    if not truth["usage_present"] and not truth.get("audio_seconds"):
-        if not outcome.estimated:
-            return ["not marked as estimated"]
-        if outcome.status == "pending":
-            return []
-        if usage is None or not usage.buckets:
-            return ["estimated as nothing"]
-        wrong = truth.get("images") and usage.buckets.get("images") != truth["images"]
-        return [f"{usage} for {truth['images']} images"] if wrong else []
     if usage is None or outcome.estimated:
-        return ["estimated although it was reported"]
-    if truth.get("audio_seconds"):
-        return [] if usage.buckets == {"seconds": truth["audio_seconds"]} else [f"{usage}: audio_seconds"]
-    found = _fields(truth, usage)
+        return [*found, "estimated although it was reported"]
+    return found + _counts(truth, usage) + _facts(truth, outcome)
+
+
+def _unreported(truth: dict[str, Any], outcome: Outcome) -> list[str]:
+    usage = outcome.usage
+    if outcome.status == "pending":
+        return [] if outcome.estimated else ["not marked as estimated"]
+    for name, bucket in (("audio_seconds", "seconds"), ("images", "images")):
+        if truth.get(name):
+            count = usage.buckets.get(bucket) if usage is not None else None
+            return [] if count == truth[name] else [f"{name} {truth[name]} is {usage}"]
+    if not outcome.estimated:
+        return ["not marked as estimated"]
+    return ["estimated as nothing"] if usage is None or not usage.buckets else []
+
+
+def _counts(truth: dict[str, Any], usage: Usage) -> list[str]:
+    found = []
+    for name, bucket in (("search_units", "search_units"), ("pages", "pages")):
+        if truth.get(name) and usage.buckets.get(bucket) != truth[name]:
+            found.append(f"{name} {truth[name]} is {usage}")
+    for name, bucket in TOOLS.items():
+        count = (truth.get("server_tool_calls") or {}).get(name)
+        if count and usage.buckets.get(bucket) != count:
+            found.append(f"{name} {count} is {usage.buckets.get(bucket)}")
+    if truth.get("audio_seconds") and usage.buckets == {"seconds": truth["audio_seconds"]}:
+        # Billed by its length, whatever tokens are told beside it.
+        return found
+    for name, ours in FIELDS.items():
+        if (truth.get(name) or 0) != getattr(usage, ours) and (name in truth or truth.get("billable")):
+            found.append(f"{name} {truth.get(name)} is {getattr(usage, ours)}")
+    return found
+
+
+def _facts(truth: dict[str, Any], outcome: Outcome) -> list[str]:
+    found = []
     tier = truth.get("service_tier")
-    if dict(outcome.context).get("service_tier") != (None if tier in STANDARD else tier):
-        found.append(f"service_tier {tier} is {outcome.context}")
+    told = dict(outcome.context).get("service_tier")
+    if told != _tier(tier):
+        found.append(f"service_tier {tier} is {told}")
     responded = truth.get("model_responded")
     if responded and outcome.model != responded:
         found.append(f"model {responded} is {outcome.model}")
@@ -235,44 +155,101 @@ def differences(record: dict[str, Any], told: Recording) -> list[str]:
     return found
 
 
-def _fields(truth: dict[str, Any], usage: Usage) -> list[str]:
-    found = []
-    for name, ours in FIELDS.items():
-        if (truth.get(name) or 0) != getattr(usage, ours):
-            found.append(f"{name} {truth.get(name)} is {getattr(usage, ours)}")
-    for name, ours in TOOLS.items():
-        count = (truth.get("server_tool_calls") or {}).get(name)
-        if count and usage.buckets.get(ours) != count:
-            found.append(f"{name} {count} is {usage.buckets.get(ours)}")
-    return found
+def _tier(told: Any) -> str | None:
+    name = None if told is None else str(told).lower().removeprefix("on_demand_")
+    return None if name in STANDARD else name
 
 
-async def table() -> tuple[list[tuple[str, str, int, int, int]], list[str]]:
-    """(provider, api, matched, ambiguous, differing) over sync and async, and a line on each difference."""
-    counts: Counter[tuple[str, str, str]] = Counter()
+def dying(record: dict[str, Any], told: Recording) -> list[str]:
+    """What is wrong with how an exchange was recorded whose body broke off: it is estimated, and never free."""
+    truth = record["ground_truth"]
+    if truth["billable"] is not True or record["status"] >= 400:
+        return []
+    outcomes = [outcome for _, outcome in told.settled]
+    if len(outcomes) != 1:
+        return [f"settled {len(outcomes)} times"]
+    (outcome,) = outcomes
+    if not outcome.billable:
+        return ["not billed"]
+    if outcome.usage is not None and not outcome.usage.buckets:
+        return ["estimated as nothing"]
+    if outcome.status == "pending" or outcome.estimated:
+        return []
+    # The break came after the last word, or there was no break.
+    return [f"{outcome.status}, not estimated: {line}" for line in differences(record, told)]
+
+
+def retried(record: dict[str, Any], told: Recording) -> list[str]:
+    """`differences`, after two failures that the SDK tried again: three attempts of one call."""
+    attempts = [call.attempts for call, outcome in told.settled if outcome.billable]
+    return differences(record, told) + [f"{count} attempts" for count in attempts if count != 3]
+
+
+def _retries(driver: ModuleType, record: dict[str, Any]) -> bool:
+    """Some SDKs never try again, some not with streams; their drivers say so."""
+    return not hasattr(driver, "retries") or bool(driver.retries(record))
+
+
+def verdict_by(options: str) -> Callable[[dict[str, Any], Recording], list[str]]:
+    return dying if "cut" in options else retried if "fail" in options else differences
+
+
+async def table(
+    which: Iterable[ModuleType],
+    *,
+    options: str = "",
+    among: Sequence[dict[str, Any]] | None = None,
+) -> tuple[list[Row], list[str]]:
+    """Rows to `show`, over the kinds of every driver, and a line on each difference."""
+    counts: Counter[tuple[str, str, str, str]] = Counter()
     lines = []
-    clients = Clients()
-    with replay().Replay(FOLDER / "dev.jsonl") as server:
-        for record in records():
-            for kind in KINDS:
-                wrong = differences(record, await run(clients, server, record, kind))
-                ambiguous = record["ground_truth"].get("ambiguous")
-                verdict = "ambiguous" if ambiguous else "differing" if wrong else "matched"
-                counts[record["provider"], record["api"], verdict] += 1
-                if wrong:
-                    lines.append(f"{verdict}: {record['id']} {kind} {record['api']}: {'; '.join(wrong)}")
-    await clients.close()
-    keys = sorted({(provider, api) for provider, api, _ in counts})
-    verdicts = ("matched", "ambiguous", "differing")
-    return [(*key, *(counts[(*key, verdict)] for verdict in verdicts)) for key in keys], lines  # type: ignore[misc]
+    wrong = verdict_by(options)
+    with serving() as server:
+        for driver in which:
+            clients = driver.Clients()
+            for record in records() if among is None else among:
+                if not driver.takes(record) or ("fail" in options and not _retries(driver, record)):
+                    continue
+                for kind in driver.KINDS:
+                    key = (name_of(driver), record["provider"], record["api"])
+                    # It counts the failures it was asked for by record.
+                    server.fails.clear()
+                    try:
+                        found = wrong(record, await driver.run(clients, server, record, kind, options))
+                    except Exception as error:
+                        found = [f"{type(error).__name__}: {error}"]
+                    ambiguous = record["ground_truth"].get("ambiguous")
+                    verdict = "ambiguous" if ambiguous else "differing" if found else "matched"
+                    counts[*key, verdict] += 1
+                    if found:
+                        lines.append(f"{verdict}: {record['id']} {kind} {' '.join(key)}: {'; '.join(found)}")
+            await clients.close()
+    keys = sorted({key[:3] for key in counts})
+    return [
+        (*key, counts[*key, "matched"], counts[*key, "ambiguous"], counts[*key, "differing"]) for key in keys
+    ], lines
 
 
-def show(rows: list[tuple[str, str, int, int, int]]) -> str:
-    total = ("all", "", *(sum(row[at] for row in rows) for at in (2, 3, 4)))
-    head = ("provider", "api", "matched", "ambiguous", "differing")
-    return "\n".join("{:<10} {:<26} {:>8} {:>10} {:>10}".format(*row) for row in (head, *rows, total))
+def show(rows: list[Row]) -> str:
+    total = ("all", "", "", *(sum(row[at] for row in rows) for at in (3, 4, 5)))
+    head = ("sdk", "provider", "api", "matched", "ambiguous", "differing")
+    return "\n".join("{:<12} {:<17} {:<26} {:>8} {:>10} {:>10}".format(*row) for row in (head, *rows, total))
+
+
+def untaken(which: Iterable[ModuleType]) -> str:
+    """Records that no driver takes, by provider and API."""
+    taking = list(which)
+    left = Counter((r["provider"], r["api"]) for r in records() if not any(driver.takes(r) for driver in taking))
+    return ", ".join(f"{provider} {api} {count}" for (provider, api), count in sorted(left.items()))
 
 
 if __name__ == "__main__":
-    found_rows, found_lines = asyncio.run(table())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="drivers; all if none is named")
+    parser.add_argument("--options", default="", help="~ragged, ~cut3, ~fail429x2: see the server of the recordings")
+    asked = parser.parse_args()
+    chosen = drivers(*asked.names)
+    found_rows, found_lines = asyncio.run(table(chosen, options=asked.options))
     print(show(found_rows), *found_lines, sep="\n")
+    if not asked.names:
+        print(f"taken by no driver: {untaken(chosen) or 'none'}")

@@ -8,6 +8,7 @@ The first segment of the path says how: /plain/v1/chat/completions, or
     cut           the connection dies after three events
     error         the third event of a stream is an error
     stay          after three events nothing more comes until `Server.release`
+    hangs         no answer to the first request
     hang          no answer before `Server.release`
     bare          no usage is reported
     broken        the usage is nonsense
@@ -148,6 +149,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(500, {"error": {"message": "try again", "type": "server_error"}}, retry=True)
         if mode == "refuse":
             return self.answer(400, {"error": {"message": "no", "type": "invalid_request_error"}})
+        if mode == "hangs" and count == 1:
+            self.server.release.wait(20)
+            self.close_connection = True
+            return None
         if mode == "hang":
             self.server.release.wait(20)
         path = rest.split("?")[0]

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costguard.pricing.usage import BUCKETS, Usage
-from costguard.providers.usage import openai_answer, openai_usage, responses_answer, video_answer
+from costguard.providers.usage import openai_answer, openai_usage
 from costguard.providers.usage_anthropic import anthropic_answer, anthropic_usage
+from costguard.providers.usage_responses import responses_answer, video_answer
 from tests.providers.server import CHAT_USAGE, MESSAGE_USAGE, RESPONSE_USAGE, chat, message, response
 
 

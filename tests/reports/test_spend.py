@@ -126,6 +126,12 @@ def test_what_cannot_be_reported_is_named(ledger: Ledger, asked: dict[str, Any],
 def test_the_json_has_a_stable_shape_with_exact_amounts(ledger: Ledger) -> None:
     given = json.loads(json.dumps(spend(ledger, "user", since="7d", now=NOW).to_json()))
     alice, bob, nobody = given.pop("rows")
+    (unpriced,) = given.pop("unpriced")
+    assert unpriced.pop("near") == spend(ledger).to_json()["unpriced"][0]["near"]
+    assert unpriced == {
+        "provider": "openai", "model": "made-up-1", "calls": 1, "tokens": 1000,
+        "way_out": 'Guard(prices={"openai/made-up-1": {"input": "...", "output": "..."}})',
+    }  # fmt: skip
     assert given == {
         "by": ["user"],
         "since": "2026-11-15T12:00:00+00:00",
@@ -169,8 +175,26 @@ def test_the_table_shows_unpriced_and_estimated_beside_the_total(ledger: Ledger)
 
 def test_a_group_without_any_price_is_unpriced_and_not_zero(ledger: Ledger) -> None:
     text = as_table(spend(ledger, "model", since="7d", now=NOW))
-    (line,) = [line.split() for line in text.splitlines() if "made-up-1" in line]
+    (line,) = [line.split() for line in text.splitlines() if line.split()[:1] == ["made-up-1"]]
     assert line[:3] == ["made-up-1", "unpriced", "-"]
+
+
+def test_models_without_a_price_are_listed_with_near_names_and_the_way_out() -> None:
+    ledger = open_ledger("memory://")
+    for _ in range(2):
+        record(ledger, None, model="gpt-4oo", tokens=(700, 300))
+    record(ledger, None, model="gpt-4o-mimi")
+    report = spend(ledger, "user")
+    assert [(one.name, one.calls, one.tokens) for one in report.unpriced] == [
+        ("openai/gpt-4oo", 2, 2000), ("openai/gpt-4o-mimi", 1, 120),
+    ]  # fmt: skip
+    assert "gpt-4o" in report.unpriced[0].near
+    text = as_table(report)
+    assert "Not in the total: 3 calls without a price (2,120 tokens); they are not free." in text
+    assert "  openai/gpt-4oo: 2 calls, 2,000 tokens; near names: gpt-4o" in text
+    assert 'Guard(prices={"openai/gpt-4oo": {"input": "...", "output": "..."}})' in text
+    assert "past calls get it by: costguard reprice" in text
+    assert "without a price" not in as_table(spend(ledger, "user", where={"user": "bob"}))
 
 
 def test_an_empty_report_says_so() -> None:

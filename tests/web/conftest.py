@@ -41,7 +41,7 @@ def asgi_server(app: Any) -> Iterator[str]:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(30)
         listening.close()
 
 
@@ -54,7 +54,7 @@ def waitress_server(app: Any) -> Iterator[str]:
         yield f"127.0.0.1:{server.effective_port}"
     finally:
         server.close()
-        thread.join(10)
+        thread.join(30)
 
 
 class _Silent(WSGIRequestHandler):
@@ -71,7 +71,7 @@ def wsgiref_server(app: Any) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(30)
 
 
 class _Switch:
@@ -108,7 +108,7 @@ def _serving(switch: _Switch, address: str) -> Iterator[Serve]:
 
         def serve(app: Any) -> httpx.Client:
             switch.app = app
-            return stack.enter_context(httpx.Client(base_url=f"http://{address}", timeout=10))
+            return stack.enter_context(httpx.Client(base_url=f"http://{address}", timeout=60))
 
         yield serve
 

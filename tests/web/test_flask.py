@@ -243,7 +243,7 @@ def test_a_stream_is_closed_and_no_body_is_made_for_head(wsgi: Serve) -> None:
 
     client = wsgi(app)
     assert client.get("/closing", headers=ALICE).text == "12"
-    assert closed.get(timeout=10) == "alice"
+    assert closed.get(timeout=60) == "alice"
     assert client.head("/closing").status_code == 200
     assert made == ["GET"]
 
@@ -350,7 +350,7 @@ def test_concurrent_requests_keep_their_own_tags(wsgi: Serve) -> None:
     def one(number: int) -> None:
         headers = {"x-test-user": f"u{number}"} if number % 3 else {}
         path = ("/show/7", "/stream")[number % 2]
-        shown = httpx.get(f"{client.base_url}".rstrip("/") + path, headers=headers, timeout=20).json()
+        shown = httpx.get(f"{client.base_url}".rstrip("/") + path, headers=headers, timeout=60).json()
         assert shown.get("user") == (f"u{number}" if number % 3 else None)
 
     with ThreadPoolExecutor(8) as pool:

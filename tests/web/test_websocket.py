@@ -65,7 +65,7 @@ def url(asgi: Serve, path: str, **options: Any) -> str:
 
 
 def close_of(address: str) -> tuple[int, str]:
-    with connect(address, open_timeout=10) as socket, pytest.raises(ConnectionClosed) as closed:
+    with connect(address, open_timeout=60) as socket, pytest.raises(ConnectionClosed) as closed:
         socket.recv(10)
     assert closed.value.rcvd is not None
     return closed.value.rcvd.code, closed.value.rcvd.reason

@@ -15,13 +15,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from costguard.ledger.base import Ledger, Parcel
 from costguard.money import from_nanos, show_usd
 from costguard.units import Unit, from_rest, show_amount, show_number
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+Kind = Literal["budget", "unpriced", "partial", "stale prices"]
 
 
 class RetryLater(Exception):
@@ -59,6 +62,7 @@ class Alert:
     resets_at:  UTC; None: never
     at:         when it was reached, UTC
     refused:    a call was refused, because it did not fit what is left
+    kind:       "budget"; see `PriceAlert` for what else is told
     top_feature, top_model: the dearest of this payer in this window and its USD; None if nothing was priced
     """
 
@@ -75,6 +79,7 @@ class Alert:
     top_feature: tuple[str, Decimal] | None = None
     top_model: tuple[str, Decimal] | None = None
     unit: Unit = "usd"
+    kind: Kind = "budget"
 
     @classmethod
     def of(cls, parcel: Parcel, ledger: Ledger) -> Alert:

@@ -21,6 +21,7 @@ from random import uniform
 from weakref import WeakSet
 
 from costguard.alerts.alert import Alert, Channel, RetryLater, Undeliverable
+from costguard.alerts.price_alert import alert_of
 from costguard.errors import ConfigError
 from costguard.ledger.base import Ledger, Parcel
 
@@ -122,6 +123,13 @@ class Outbox:
                 # Woken by our own thread; other processes deliver without telling us.
                 self._condition.wait(min(remaining, 0.1))
 
+    def open(self) -> None:
+        """Deliver again after `close`. Idempotent; a new outbox is open."""
+        if self._closed:
+            with self._condition:
+                self._closed = False
+            self.wake()
+
     def close(self, timeout: float = 1.0) -> None:
         """Stop the thread after the delivery it is at. What is not told stays in the ledger. Idempotent."""
         with self._condition:
@@ -205,7 +213,7 @@ class Outbox:
                 wait = max(wait or 0.0, (self._paused[name] - now) / _SECOND)
                 continue
             try:
-                alert = alert or Alert.of(parcel, self._ledger)
+                alert = alert or alert_of(parcel, self._ledger)
                 channel(alert)
             except RetryLater as error:
                 errors.append(f"{name}: {error}")

@@ -134,6 +134,9 @@ def slack(
 
 def message(alert: Alert) -> list[dict[str, Any]]:
     """The blocks of one alert: https://docs.slack.dev/reference/block-kit/blocks"""
+    header = {"type": "header", "text": {"type": "plain_text", "text": _clip(_tame(alert.title), 150), "emoji": False}}
+    if alert.kind != "budget":
+        return [header, {"type": "section", "text": _mrkdwn(escape(alert.text))}]
     filled = max(0, min(10, alert.percent // 10))
     bar = f"{'▓' * filled}{'░' * (10 - filled)} {alert.percent} %"
     fields = [
@@ -146,7 +149,7 @@ def message(alert: Alert) -> list[dict[str, Any]]:
         ("Top model", _top(alert.top_model)),
     ]
     return [
-        {"type": "header", "text": {"type": "plain_text", "text": _clip(_tame(alert.title), 150), "emoji": False}},
+        header,
         {"type": "section", "text": _mrkdwn(f"{bar}  {alert.progress}")},
         {"type": "section", "fields": [_mrkdwn(f"*{name}*\n{escape(_clip(value, 300))}") for name, value in fields]},
     ]

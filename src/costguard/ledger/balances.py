@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from costguard.budgets import Limit
 from costguard.events import Crossing, Entry
@@ -14,6 +14,9 @@ from costguard.ledger.outbox import Outbox
 from costguard.ledger.rule import limit_columns, read_limit
 
 _PLACE = itemgetter(0)
+_BY_KEY = attrgetter("key")
+_NEVER = (1 << 63) - 1
+_MOST_ABOVE = 10_000
 
 
 class Balances:
@@ -27,12 +30,21 @@ class Balances:
             "ON CONFLICT (key) DO UPDATE SET budget = excluded.budget "
             "WHERE costguard_balances.budget <> excluded.budget"
         )
+        self._make = driver.text(
+            "INSERT INTO costguard_balances (key, start, until, payer, budget) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (key) DO NOTHING"
+        )
         self._take = driver.text(
             "UPDATE costguard_balances SET held = held + ? WHERE key = ? AND spent + held + ? <= ?"
         )
         self._move = driver.text(
             "UPDATE costguard_balances SET held = held - ?, spent = spent + ? WHERE key = ? RETURNING spent"
         )
+        # Not to be told what is spent takes half as long, and most spending is below the first mark.
+        self._move_below = driver.text(
+            "UPDATE costguard_balances SET held = held - ?, spent = spent + ? WHERE key = ? AND spent < ?"
+        )
+        self._above: set[str] = set()
         self._rule = driver.text("SELECT start, until, payer, budget FROM costguard_balances WHERE key = ?")
 
     def know(self, execute: Execute, limits: Iterable[Limit]) -> None:
@@ -40,6 +52,11 @@ class Balances:
         are those of the rule as last seen."""
         for limit in limits:
             execute(self._know, limit_columns(limit))
+
+    def make(self, execute: Execute, limits: Iterable[Limit]) -> None:
+        """See that the balance of each limit exists. One that does is not locked, nor changed."""
+        for limit in sorted(limits, key=_BY_KEY):
+            execute(self._make, limit_columns(limit))
 
     def take(self, execute: Execute, limit: Limit, amount: int) -> bool:
         """Hold an amount if the limit has room for it."""
@@ -70,18 +87,25 @@ class Balances:
         passed: list[Crossing] = []
         key = None
         after = spent = 0
-        for limit in limits:
+        above = self._above
+        for place, limit in enumerate(limits, 1):
             if limit.key != key:
                 key = limit.key
                 spent = entry.on(limit)
                 if not spent and not freed:
                     continue
+                if key not in above and (place == len(limits) or limits[place].key != key):
+                    mark = limit.marks[0][0] - spent if spent > 0 and limit.marks else _NEVER
+                    if execute(self._move_below, (freed, spent, key, mark)).rowcount == 1:
+                        continue
+                    if len(above) >= _MOST_ABOVE:
+                        above.clear()
+                    above.add(key)
                 row = execute(self._move, (freed, spent, key)).fetchone()
                 if row is None:
                     self.know(execute, (limit,))
                     row = execute(self._move, (freed, spent, key)).fetchone()
                 (after,) = row
-            # Most spending is below the first mark.
             if spent > 0 and limit.marks and after >= limit.marks[0][0]:
                 passed += crossed(limit, after - spent, after, at_ns)
         return tuple([crossing for crossing in passed if self._outbox.add(execute, crossing)]) if passed else ()

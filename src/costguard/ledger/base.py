@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from costguard.budgets import Limit
+from costguard.adjustment import Adjustment
+from costguard.budgets import Budget, Limit
 from costguard.call import Call
 from costguard.events import Crossing, Entry, Hold
+from costguard.ledger.deeds import Adjusted, Deed
+from costguard.notice import News, Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,18 @@ class Ledger(Protocol):
         """
         ...
 
+    def adjust(self, adjustments: Sequence[Adjustment], deed: Deed, budgets: Sequence[Budget] = ()) -> Adjusted:
+        """Record corrections, each once by its call id, and who made them, in one transaction.
+
+        Each is spent, which may be less than nothing, on all balances of its tags and time. Of `budgets` a balance is
+        made where there is none, in windows that are not over. Marks that are passed in these go to the outbox.
+        """
+        ...
+
+    def deeds(self, *, most: int = 100) -> list[Deed]:
+        """Who has adjusted what, the latest first."""
+        ...
+
     def release(self, hold: Hold) -> bool:
         """Give back what the store's row of a hold still holds, without an entry; False if there is nothing to give.
 
@@ -174,8 +189,8 @@ class Ledger(Protocol):
         """
         ...
 
-    def tell(self, crossing: Crossing) -> bool:
-        """Put a crossing into the outbox unless its key was there ever before; True if it was new."""
+    def tell(self, crossing: News) -> bool:
+        """Put a crossing, or a notice, into the outbox unless its key was there ever before; True if it was new."""
         ...
 
     def expire(self, now_ns: int) -> list[Entry]:
@@ -263,8 +278,10 @@ class Ledger(Protocol):
         ...
 
 
-def crossing_payload(crossing: Crossing) -> dict[str, object]:
+def crossing_payload(crossing: News) -> dict[str, object]:
     """A crossing as plain JSON values: amounts are integers of the limit's unit, times nanoseconds."""
+    if isinstance(crossing, Notice):
+        return crossing.payload
     limit = crossing.limit
     return {
         "budget": limit.budget.rule,

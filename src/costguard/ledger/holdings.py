@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from threading import Lock
+from time import sleep
 
 from costguard.budgets import Limit
 from costguard.events import Entry, Hold
@@ -18,22 +19,24 @@ class Holdings:
 
     lock:     guards all of this, the slices included; never held while a store is asked
     running:  the holds taken out of leases and not settled, by call id
+    overshoot: nano-dollars that calls cost beyond what was leased for them; of several limits, the most
+    overshoots: the same by the title of the budget, in the unit of the limit it comes with
     version:  changes when something goes back to the store
-    low:      called, under the lock, with the slices that run low
+    low:      called, under the lock, with the slices that run low; says whether there is hurry
     ended:    called, under the lock, with a slice that is done with
     """
 
-    def __init__(self, calls: int, low: Callable[[Slices], None], ended: Callable[[Slice], None]) -> None:
+    def __init__(self, low: Callable[[Slices], bool], ended: Callable[[Slice], None]) -> None:
         self.lock = Lock()
         self.by_key: dict[str, Slices] = {}
         self.by_id: dict[str, Slice] = {}
         self.running: dict[str, Hold] = {}
         self.overshoot = 0
+        self.overshoots: dict[str, tuple[Limit, int]] = {}
         self.version = 0
         self._going: dict[str, int] = {}
         self._charging: set[str] = set()
         self._open_ends: dict[str, tuple[int, ...]] = {}
-        self._calls = calls
         self._low = low
         self._ended = ended
 
@@ -41,16 +44,18 @@ class Holdings:
         """To be called under the lock."""
         found = self.by_key.get(limit.key)
         if found is None:
-            found = self.by_key[limit.key] = Slices(limit, self._calls)
+            found = self.by_key[limit.key] = Slices(limit)
         return found
 
     def take(self, hold: Hold, now_ns: int) -> bool:
         """Hold on all its limits out of what is at hand, or on none."""
-        by_key, amount, call_id = self.by_key, hold.amount, hold.call.id
-        taken: list[str] = []
+        by_key, amount, running = self.by_key, hold.amount, self.running
+        call_id = hold.call.id
+        taken: tuple[str, ...] = ()
         last: Slice | None = None
+        low = fits = False
         with self.lock:
-            if call_id in self.running:
+            if call_id in running:
                 return True
             for limit in hold.limits:
                 slices = by_key.get(limit.key)
@@ -61,26 +66,31 @@ class Holdings:
                 if slice_ is None or slice_ is last or slice_.until <= now_ns:
                     break
                 need = amount if limit.unit == "usd" else hold.on(limit)
-                free = slice_.free - need
+                free = slice_.free
                 # A hold of nothing needs room as well: where nothing is left, the store says whether there is.
-                if free < 0 or not slice_.free:
+                if free < need or not free:
                     break
-                slice_.free = free
+                slice_.free = free = free - need
                 slice_.running += 1
                 slice_.uses += 1
-                taken.append(slice_.id)
+                taken = taken + slice_.alone if taken else slice_.alone
                 if free < slice_.low:
                     slice_.low = NEVER_LOW
-                    slices.typical = (3 * slices.typical + need) // 4
-                    self._low(slices)
+                    slices.saw(need)
+                    low = self._low(slices) or low
                 last = slice_
             else:
-                hold.leases = tuple(taken)
-                self.running[call_id] = hold
-                return True
+                hold.leases = taken
+                running[call_id] = hold
+                if not low:
+                    return True
+                taken, fits = (), True
             for limit, lease_id in zip(hold.limits, taken, strict=False):
                 self._free(self.by_id[lease_id], hold.on(limit))
-        return False
+        if low:
+            # Python would let the keeper in only after 5 ms of these: too late for it to lease ahead.
+            sleep(1e-6)
+        return fits
 
     def has(self, hold: Hold, now_ns: int) -> bool:
         """Whether `take` would do now; without the lock, so it may be wrong a moment later."""
@@ -125,54 +135,65 @@ class Holdings:
             hold.leases = ()
         return True
 
-    def settled(self, entry: Entry, hold: Hold, *, recorded: bool) -> None:
+    def settled(self, entry: Entry, hold: Hold, recorded: bool) -> None:
         """A call has ended: its part is free again, less what it cost.
 
         recorded: now, and not before. The first end of a call counts here in any case: it may have been recorded by
             an attempt of which nobody heard.
         """
         over = 0
+        call_id = hold.call.id
         with self.lock:
-            ran = self.running.pop(hold.call.id, None) is not None
+            ran = self.running.pop(call_id, None) is not None
             if not ran and entry.call_id in self._open_ends:
                 # What it was charged with was drawn; the rest, or the difference, is the store's.
                 charged = self._open_ends.pop(entry.call_id)
                 for limit, part in zip(hold.limits, charged, strict=True):
-                    if limit.unit == "usd":
-                        over = max(over, (entry.nanos or 0) - part)
+                    over = max(over, self._beyond(limit, entry.on(limit) - part))
                 self.overshoot += over
                 return
             if entry.status in _OPEN_ENDS:
                 if len(self._open_ends) >= _MOST_OPEN:
                     self._open_ends.clear()
                 self._open_ends[entry.call_id] = tuple([entry.on(limit) for limit in hold.limits])
-            for limit, lease_id in zip(hold.limits, hold.leases, strict=True):
+            counts = recorded or ran
+            by_id, leases = self.by_id, hold.leases
+            for place, limit in enumerate(hold.limits):
                 usd = limit.unit == "usd"
-                cost = 0
-                if recorded or ran:
-                    cost = (entry.nanos or 0) if usd else entry.on(limit)
-                slice_ = self.by_id.get(lease_id)
+                cost = 0 if not counts else (entry.nanos or 0) if usd else entry.on(limit)
+                slice_ = by_id.get(leases[place])
                 if slice_ is None:
                     drawn = 0
                 else:
-                    drawn = cost if cost <= slice_.left else slice_.left
-                    slice_.left -= drawn
-                    slice_.free -= drawn
+                    left = slice_.left
+                    drawn = cost if cost <= left else left
+                    slice_.left = left = left - drawn
                     if ran:
-                        slice_.free += hold.amount if usd else hold.on(limit)
+                        slice_.free += (hold.amount if usd else hold.on(limit)) - drawn
                         slice_.running -= 1
-                    if not slice_.running and (slice_.exact or slice_.dead or slice_.left <= 0):
+                    else:
+                        slice_.free -= drawn
+                    if not slice_.running and (left <= 0 or slice_.exact or slice_.dead):
                         self._ended(slice_)
-                if usd and cost - drawn > over:
-                    over = cost - drawn
-            self.overshoot += over
+                if cost > drawn:
+                    over = max(over, self._beyond(limit, cost - drawn))
+            if over:
+                self.overshoot += over
+
+    def _beyond(self, limit: Limit, more: int) -> int:
+        """A call has drawn so much more than there was for it; the part of it that is money."""
+        if more <= 0:
+            return 0
+        if limit.refuses:
+            title = limit.budget.title
+            self.overshoots[title] = limit, more + self.overshoots.get(title, (limit, 0))[1]
+        return more if limit.unit == "usd" else 0
 
     def held_in_store(self, entry: Entry, hold: Hold) -> None:
         """A call has ended that ran on no lease: what it cost beyond its own hold."""
-        over = max((entry.on(limit) - hold.on(limit) for limit in hold.limits if limit.unit == "usd"), default=0)
-        if over > 0:
-            with self.lock:
-                self.overshoot += over
+        with self.lock:
+            beyond = [self._beyond(limit, entry.on(limit) - hold.on(limit)) for limit in hold.limits]
+            self.overshoot += max(beyond, default=0)
 
     def going(self, key: str, amount: int) -> None:
         """So much is on its way back to the store. To be called under the lock."""

@@ -27,15 +27,19 @@ _ID = itemgetter(0)
 
 
 class Holds:
+    """crossed: what was charged has passed marks; taken back by whoever tells of it"""
+
     def __init__(self, driver: Driver, balances: Balances) -> None:
         self._balances = balances
         self._bulk = driver.bulk
+        self.crossed = False
         text = driver.text
         self._insert = text(
             "INSERT INTO costguard_holds (call_id, amount, expires, at, model_id, tags_id, streamed, keys) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (call_id) DO NOTHING"
         )
         self._delete = text("DELETE FROM costguard_holds WHERE call_id = ? RETURNING amount, keys")
+        self._delete_known = text("DELETE FROM costguard_holds WHERE call_id = ? AND amount = ? AND keys = ?")
         self._expired = text(
             "SELECT h.call_id, h.amount, h.at, h.model_id, h.tags_id, h.streamed, h.keys, "
             "m.provider, m.model, m.operation, t.tags FROM costguard_holds h "
@@ -61,6 +65,10 @@ class Holds:
         """Delete a hold; its amount and keys (see `read_keys`). Its balances are left as they are."""
         row: tuple[int, str] | None = execute(self._delete, (call_id,)).fetchone()
         return row
+
+    def take_away_known(self, execute: Execute, call_id: bytes, amount: int, keys: str) -> bool:
+        """Delete a hold if it is as said: for less than half of what it costs to hear how it is."""
+        return execute(self._delete_known, (call_id, amount, keys)).rowcount == 1
 
     def give_back(self, execute: Execute, call_id: bytes) -> bool:
         """Delete a hold, or what it was charged as, and give its balances what there was of it."""
@@ -140,7 +148,7 @@ class Holds:
                 for limit in limits:
                     moves.spend(limit, amounts[limit.key], now_ns)
                 charged.append(entry)
-        self._balances.move(execute, moves)
+        self.crossed |= bool(self._balances.move(execute, moves))
         return charged
 
 

@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from os import getpid
 from pathlib import Path
 from typing import Literal
 from weakref import WeakSet
@@ -103,7 +102,7 @@ class JournalLedger(Wrapper):
         if call_id in self._recent or call_id in self._older:
             return None
         queue, writer = self._queue, self._writer
-        if queue.owner != getpid():
+        if not queue.here[0]:
             self.forked()
         if self._direct and not writer.resting():
             try:
@@ -143,6 +142,17 @@ class JournalLedger(Wrapper):
             if len(recent) > RECENT:
                 self._older, self._recent = recent, set()
         return ()
+
+    def note(self, entry: Entry, hold: Hold) -> bool:
+        self._be_here()
+        try:
+            kept = self._put(entry, hold) is not None
+        except (OSError, *UNWRITABLE) as error:
+            log.warning("the call %s is made and could not be noted in the journal: %s", entry.call_id, error)
+            return False
+        if kept and self._writer.thread is None:
+            self._begin()
+        return kept
 
     def settle_all(self, settlements: Sequence[tuple[Entry, Hold | None]]) -> list[tuple[Crossing, ...] | None]:
         return [self.settle(entry, hold) for entry, hold in settlements]
@@ -202,7 +212,7 @@ class JournalLedger(Wrapper):
 
     def _be_here(self) -> None:
         """A fork may have run none of Python's hooks, as uWSGI's: what waits is then the parent's."""
-        if self._queue.owner != getpid():
+        if not self._queue.here[0]:
             self.forked()
 
     def before_reading(self) -> None:
@@ -230,7 +240,8 @@ class JournalLedger(Wrapper):
         """A lease is given back after the entries that were drawn from it: else their money looks free meanwhile."""
         self._be_here()
         if self._queue.entries and (is_lease(hold.call) or self._settled(hold.call.id)):
-            left = self._writer.flush(CATCH_UP)
+            # Of a store that was down a moment ago nobody has to find that out again.
+            left = self._queue.entries if self._writer.resting() else self._writer.flush(CATCH_UP)
             if left and is_lease(hold.call):
                 raise StoreUnavailable(
                     f"{left} entries wait for the ledger {self.url}; the lease {hold.call.id} is kept until they are "
@@ -243,12 +254,15 @@ class JournalLedger(Wrapper):
 
     def close(self) -> None:
         """Write what waits, for `LAST_FLUSH` seconds at most; what is left stays in its file for the next one."""
-        self._end()
-        self.inner.close()
+        self.end(LAST_FLUSH)
 
-    def _end(self) -> None:
-        if self._queue.owner == os.getpid():
-            self._writer.flush(LAST_FLUSH)
+    def end(self, seconds: float) -> None:
+        self._end(seconds)
+        super().end(seconds)
+
+    def _end(self, seconds: float) -> None:
+        if self._queue.here[0]:
+            self._writer.flush(seconds)
             if self._writer.close():
                 self._queue.close()
 
@@ -260,7 +274,7 @@ class JournalLedger(Wrapper):
 def _at_exit() -> None:
     for journal in list(_journals):
         try:
-            journal._end()
+            journal._end(LAST_FLUSH)
         except Exception:
             # The process ends; its file is replayed by another.
             log.exception("the journal in %s could not be closed", journal.directory)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from costguard.events import Entry, Hold
 from costguard.ledger.journal_file import HEADER, JournalFile
 from costguard.ledger.journal_reader import JournalReader, Kept
 from costguard.ledger.journal_record import whole
+from costguard.ledger.process import mark
 
 log = logging.getLogger("costguard")
 
@@ -69,7 +69,7 @@ class JournalQueue:
         self._alarmed = False
         self._moved_at = 0.0
         self.idle = False
-        self.owner = os.getpid()
+        self.here = mark()
 
     @property
     def bytes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from zlib import crc32
 
@@ -127,3 +128,9 @@ class JournalReader:
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
             self.close()
+
+
+def without_notes(items: Sequence[Kept]) -> list[tuple[Entry, Hold | None]]:
+    """Without the notes of calls that have ended meanwhile: what they would charge could pass a mark for a moment."""
+    ended = {entry.call_id for entry, _, _, _ in items if entry.status != "lost"}
+    return [(entry, hold) for entry, hold, _, _ in items if entry.status != "lost" or entry.call_id not in ended]

@@ -26,6 +26,9 @@ TICK = 0.1
 _REST = 0.5
 """The same while the store cannot be reached."""
 
+_HURRY = 0.02
+"""Seconds: who has used up so much of a slice in less than this, may have used up the rest before the keeper runs."""
+
 _IDLE_TICKS = 50
 """Without leases for so many ticks, the thread ends; the next lease starts it again."""
 
@@ -70,10 +73,11 @@ class Keeper:
         self._lender = lender
         self._tenure = tenure
 
-    def low(self, slices: Slices) -> None:
-        """Lease more of this soon."""
+    def low(self, slices: Slices) -> bool:
+        """Lease more of this soon; whether it may be used up before this is let in."""
         self._low.append(slices)
         self._wake.set()
+        return self._background and self._steady() - slices.granted_at < _HURRY
 
     def ended(self, slice_: Slice) -> None:
         """Give this back soon."""
@@ -133,10 +137,13 @@ class Keeper:
             log.exception("costguard's keeper of leases failed; it goes on")
 
     def serve(self) -> None:
-        """What was asked for: give back first, as others may wait for it."""
-        self._tenure.end_all()
-        while self._low:
-            self._lender.refill(self._low.popleft())
+        """What was asked for: lease ahead first, as calls of this process are about to need it."""
+        while True:
+            while self._low:
+                self._lender.refill(self._low.popleft())
+            if not self._tenure.end_next():
+                self._tenure.release()
+                return
 
     def tick(self) -> None:
         """What time brings: expiries, idle slices, ended windows, others who need what is left."""

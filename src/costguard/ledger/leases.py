@@ -8,10 +8,8 @@ so spent + held never passes a limit, and what a dead worker leaves is charged w
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
-from weakref import WeakSet
 
 from costguard.budgets import Limit
 from costguard.errors import StoreUnavailable
@@ -20,9 +18,10 @@ from costguard.ledger.base import Lease, Ledger, Refusal
 from costguard.ledger.holdings import Holdings
 from costguard.ledger.journal import JournalLedger
 from costguard.ledger.keeper import Keeper
-from costguard.ledger.leaving import at_exit
+from costguard.ledger.leaving import at_exit, in_a_child
 from costguard.ledger.lender import Lender
 from costguard.ledger.lost import lost_entry
+from costguard.ledger.process import mark
 from costguard.ledger.room import accounts, ordered
 from costguard.ledger.slices import Slice
 from costguard.ledger.tenure import Tenure
@@ -31,15 +30,14 @@ from costguard.pricing.usage import Usage
 
 log = logging.getLogger("costguard")
 
-_ledgers: WeakSet[LeaseLedger] = WeakSet()
-
 
 class LeaseLedger(Wrapper):
     """A ledger whose `reserve` is mostly answered by this process. Thread-safe; a forked child begins without leases.
 
     inner:          the store, or a journal over it
-    want_calls:     calls that a slice is for at first; it grows while slices are used up within a tenth of a second
-    most_calls:     and at most
+    want_calls:     calls that a slice is for, once a worker makes several: the first is for one call, each one that
+                    follows soon for twice as many
+    most_calls:     and at most, while slices are used up within a tenth of a second
     lease_lifetime: seconds after which the leases of a worker that died are charged; kept alive at a third of it
     idle:           seconds after which a slice that nobody uses goes back
     clock, steady:  wall clock in nanoseconds, and one that nobody sets, in seconds; for tests
@@ -72,17 +70,20 @@ class LeaseLedger(Wrapper):
         self._clock = clock
         self._steady = steady
         self._background = background
-        self._start_without_leases()
-        _ledgers.add(self)
+        self.start_without_leases()
+        in_a_child(self)
 
-    def _start_without_leases(self) -> None:
-        self._pid = os.getpid()
+    def start_without_leases(self) -> None:
+        """As a forked child begins: its parent's leases are not its own."""
+        self._here = mark()
         self._at_exit = False
         self._keeper = Keeper(
             idle=self._idle, clock=self._clock, steady=self._steady, charge=self._charge_overdue,
             background=self._background,
         )  # fmt: skip
-        self._holdings = Holdings(self._calls, self._keeper.low, self._keeper.ended)
+        self._holdings = Holdings(self._keeper.low, self._keeper.ended)
+        # As they are, for every call asks them.
+        self._take, self._draw = self._holdings.take, self._holdings.settled
         self._tenure = Tenure(self.inner, self._holdings, lifetime=self._lifetime, steady=self._steady)
         # A journal brings itself up to date before it reads; what is left of a limit does not depend on that.
         far = self.inner.inner if isinstance(self.inner, JournalLedger) else self.inner
@@ -98,6 +99,12 @@ class LeaseLedger(Wrapper):
         passed by more."""
         return self._holdings.overshoot
 
+    @property
+    def overshoots(self) -> dict[str, tuple[Limit, int]]:
+        """The same by the title of the budget: a limit of it, and how much in the unit of that."""
+        with self._holdings.lock:
+            return dict(self._holdings.overshoots)
+
     def tick(self) -> None:
         """What the keeper does ten times a second. Raises StoreUnavailable."""
         self._keeper.tick()
@@ -105,17 +112,20 @@ class LeaseLedger(Wrapper):
     # -- the verbs of a call
 
     def reserve(self, hold: Hold, now_ns: int, *, alone: bool = False) -> Refusal | None:
-        if self._pid != os.getpid():
+        if not self._here[0]:
             # A server in C may fork without running Python's hooks: the parent's leases are not this child's.
-            self._start_without_leases()
-        limits = hold.limits
-        if not limits or isinstance(hold, Lease):
+            self.start_without_leases()
+        if not hold.limits or isinstance(hold, Lease):
             return self.inner.reserve(hold, now_ns, alone=alone)
-        if self._holdings.take(hold, now_ns):
+        if self._take(hold, now_ns):
             return None
-        if len(limits) > 1:
+        return self._lease_and_reserve(hold, now_ns, alone=alone)
+
+    def _lease_and_reserve(self, hold: Hold, now_ns: int, *, alone: bool) -> Refusal | None:
+        if len(hold.limits) > 1:
             # Two that share a balance hold on it once: the tighter.
-            limits = hold.limits = tuple(accounts(ordered(limits)))
+            hold.limits = tuple(accounts(ordered(hold.limits)))
+        limits = hold.limits
         refusal = self._reserve(hold, now_ns)
         if refusal is not None and self._charge_overdue(now_ns, {limit.key for limit in limits}):
             refusal = self._reserve(hold, now_ns)
@@ -149,13 +159,17 @@ class LeaseLedger(Wrapper):
         if hold is None or not hold.leases:
             hold = self._held(entry, hold)
         crossings = self.inner.settle(entry, hold)
-        if hold is not None:
-            self._settled(entry, hold, recorded=crossings is not None)
+        if hold is None:
+            return crossings
+        if hold.leases:
+            self._draw(entry, hold, crossings is not None)
+        else:
+            self._settled(entry, hold, crossings is not None)
         return crossings
 
-    def _settled(self, entry: Entry, hold: Hold, *, recorded: bool) -> None:
+    def _settled(self, entry: Entry, hold: Hold, recorded: bool) -> None:
         if hold.leases:
-            self._holdings.settled(entry, hold, recorded=recorded)
+            self._holdings.settled(entry, hold, recorded)
         elif recorded:
             self._holdings.held_in_store(entry, hold)
 
@@ -170,7 +184,7 @@ class LeaseLedger(Wrapper):
         answers = self.inner.settle_all(settlements)
         for (entry, hold), crossings in zip(settlements, answers, strict=True):
             if hold is not None:
-                self._settled(entry, hold, recorded=crossings is not None)
+                self._settled(entry, hold, crossings is not None)
         return answers
 
     def release(self, hold: Hold) -> bool:
@@ -246,14 +260,14 @@ class LeaseLedger(Wrapper):
         self._keeper.stop()
         self._give_all_back()
 
-    def close(self) -> None:
+    def end(self, seconds: float) -> None:
         self._keeper.stop()
         given = self._give_all_back()
-        self.inner.close()
+        super().end(seconds)
         if not given:
             # They are charged when they expire. Given back at exit, they could be spent again by others, while
             # what this process spent of them still waits in the journal.
-            self._start_without_leases()
+            self.start_without_leases()
 
     def _leased(self) -> None:
         self._keeper.start()
@@ -266,7 +280,7 @@ class LeaseLedger(Wrapper):
 
         False if the store could not be reached.
         """
-        if os.getpid() != self._pid:
+        if not self._here[0]:
             return True
         try:
             for slice_ in list(self._holdings.by_id.values()):
@@ -277,12 +291,3 @@ class LeaseLedger(Wrapper):
             log.warning("leases could not be given back and will be charged when they expire: %s", error)
             return False
         return True
-
-
-def _after_fork() -> None:
-    for ledger in list(_ledgers):
-        ledger._start_without_leases()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_after_fork)

@@ -2,8 +2,9 @@
 
 Nothing here is done under the lock of the holdings: a thread asks, and the calls that have what they need go on.
 
-A slice is for so many calls as a limit has of late, and at most an eighth of what is left; where that is less than
-two calls, it is exactly what one call needs. Near exhaustion nobody therefore keeps
+The first slice of a limit is what the call needs, as the worker may die in its first second, or make no other call.
+Each that follows is for twice as many calls, while slices are used up quickly. None is more than an eighth of what is
+left; where that is less than two calls, it is exactly what one call needs. Near exhaustion nobody therefore keeps
 money that no call runs on, and what is left decides alone whether the next call fits.
 """
 
@@ -35,7 +36,7 @@ class Lender:
 
     inner:     the store that is asked
     far:       where balances are read: below a journal, which would bring itself up to date first
-    calls, most_calls: how many typical calls a slice is for, at first and at most
+    calls, most_calls: how many typical calls a slice is for: where they come one after the other, and at most
     """
 
     def __init__(
@@ -78,9 +79,13 @@ class Lender:
                 asking = slices.asking
                 if asking is None:
                     mine = slices.asking = Asking(need)
+                else:
+                    slices.waiting += need
             if asking is None:
                 return self._ask(mine, slices, limit, need, now_ns)
             asking.done.wait()
+            with holdings.lock:
+                slices.waiting -= need
             if asking.error is not None:
                 raise StoreUnavailable(str(asking.error), retry_after=asking.error.retry_after)
             refusal = asking.refusal
@@ -116,11 +121,11 @@ class Lender:
                     found.take(need)
                     slices.current = found
                     return found
-        slices.typical = (3 * slices.typical + need) // 4 if slices.typical else need
+        slices.saw(need)
         if self._steady() - slices.looked_at > _FRESH:
             self._look(slices)
-        amount = self._size(slices, need)
-        answer = self._lease(slices, amount, now_ns, need=need, exact=amount == need)
+        amount, exact = self._size(slices, need)
+        answer = self._lease(slices, amount, now_ns, need=need, exact=exact)
         if isinstance(answer, Slice):
             return answer
         self._learn(slices, answer)
@@ -150,15 +155,17 @@ class Lender:
         slices.remaining = refusal.limit.most - refusal.spent - refusal.held
         slices.looked_at = self._steady()
 
-    def _size(self, slices: Slices, need: int) -> int:
-        now = self._steady()
-        lasted = now - slices.granted_at
-        if lasted < _QUICK:
+    def _size(self, slices: Slices, need: int) -> tuple[int, bool]:
+        """How much the next slice is, and whether it is for one call alone, as little is left."""
+        lasted = self._steady() - slices.granted_at
+        if lasted > _SLOW:
+            slices.calls = max(slices.calls // 2, 1)
+        elif lasted < _QUICK or slices.calls < self._calls:
             slices.calls = min(2 * slices.calls, self._most_calls)
-        elif lasted > _SLOW:
-            slices.calls = max(slices.calls // 2, self._calls)
-        amount = min(slices.calls * slices.typical, slices.remaining // SHARE)
-        return amount if amount >= max(1, 2 * need) else need
+        share = slices.remaining // SHARE
+        if share < max(1, 2 * need):
+            return need, True
+        return min(max(slices.calls * slices.typical, need + slices.waiting, 1), share), False
 
     def _lease(self, slices: Slices, amount: int, now_ns: int, *, need: int | None, exact: bool) -> Slice | Refusal:
         """One more slice, with the part of the call that asks taken out of it."""
@@ -203,8 +210,8 @@ class Lender:
                 return
             if self._steady() - slices.looked_at > _FRESH:
                 self._look(slices)
-            amount = self._size(slices, slices.typical)
-            if amount > slices.typical:
+            amount, last = self._size(slices, slices.typical)
+            if not last:
                 answer = self._lease(slices, amount, now_ns, need=None, exact=False)
                 if isinstance(answer, Refusal):
                     self._learn(slices, answer)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from costguard.events import Entry
+from costguard.call import Call
+from costguard.events import Entry, Hold
+from costguard.pricing.usage import NO_USAGE, Usage
 from costguard.tags import Tags
 
 REASON = "the process that made this call never settled it; its hold was charged when it expired"
 NOT_HELD = "the process that made this call never settled it; nothing was held for it, so its cost is not known"
+
+NOTED = (
+    "the store was away when this call was made, and its process has not settled it; "
+    "it is charged what it wanted to hold"
+)
+NOT_THIS = "made while the store could not be asked; {}"
 
 
 def lost_entry(
@@ -28,3 +36,23 @@ def lost_entry(
         held_nanos=amount,
         reason=REASON if amount else NOT_HELD,
     )
+
+
+def note_of(hold: Hold) -> Entry:
+    """What is known of a call that is about to be made without a hold: it counts if it is never settled."""
+    call = hold.call
+    entry = lost_entry(
+        call.id, call.started_ns, call.provider, call.model, call.operation,
+        streamed=call.streamed, tags=call.tags, amount=hold.amount,
+    )  # fmt: skip
+    entry.usage = Usage(input_tokens=hold.tokens) if hold.tokens else entry.usage
+    entry.reason = NOTED
+    return entry
+
+
+def taken_back(call: Call, why: str) -> Entry:
+    """What ends a note of a call that is not settled under its own id."""
+    return Entry(
+        call.id, call.started_ns, call.provider, call.model, call.operation, 0, NO_USAGE,
+        status="cancelled", streamed=call.streamed, attempts=0, tags=call.tags, reason=NOT_THIS.format(why),
+    )  # fmt: skip

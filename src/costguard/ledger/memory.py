@@ -11,17 +11,20 @@ from costguard.events import Crossing, Entry, Hold
 from costguard.ledger.base import Lease, Parcel, Refusal
 from costguard.ledger.lost import lost_entry
 from costguard.ledger.marks import crossed
+from costguard.ledger.memory_adjusting import MemoryAdjusting
 from costguard.ledger.memory_audit import MemoryAudit
 from costguard.ledger.memory_holds import Held
 from costguard.ledger.memory_outbox import MemoryOutbox
 from costguard.ledger.memory_reading import MemoryReading
 from costguard.ledger.room import accounts, amounts, lower, ordered, reached, room
+from costguard.ledger.told import Told
+from costguard.notice import News
 
 OPEN_ENDS = ("lost", "pending")
 """An entry of these statuses is replaced by the truth, once."""
 
 
-class MemoryLedger(MemoryReading, MemoryAudit):
+class MemoryLedger(MemoryReading, MemoryAudit, MemoryAdjusting):
     """For tests and trials: every entry is kept until the process ends, and lost with it.
 
     Nothing is shared with another process: workers that fork have a ledger, and budgets, each.
@@ -39,6 +42,8 @@ class MemoryLedger(MemoryReading, MemoryAudit):
         self._outbox = MemoryOutbox()
         self._limits: dict[str, Limit] = {}
         self._kept_from: int | None = None
+        self.told = Told()
+        self._deeds = {}
 
     def open(self) -> None:
         """Nothing to open."""
@@ -69,13 +74,11 @@ class MemoryLedger(MemoryReading, MemoryAudit):
     def _hold(self, hold: Hold) -> None:
         held = self._holds[hold.call.id] = Held(hold)
         for limit, amount in held.parts:
-            balance = self._balances.get(limit.key) or self._balance(limit)
-            balance[1] += amount
+            (self._balances.get(limit.key) or self._balance(limit))[1] += amount
 
     def _free(self, held: Held) -> None:
-        balances = self._balances
         for limit, amount in held.parts:
-            balances[limit.key][1] -= amount
+            self._balances[limit.key][1] -= amount
 
     def _balance(self, limit: Limit) -> list[int]:
         balance = self._balances.get(limit.key)
@@ -224,7 +227,7 @@ class MemoryLedger(MemoryReading, MemoryAudit):
             self._spend([(limit, -charge) for limit, charge in self._charged.pop(call_id)], 0)
             return True
 
-    def tell(self, crossing: Crossing) -> bool:
+    def tell(self, crossing: News) -> bool:
         with self._lock:
             return self._outbox.add(crossing)
 
@@ -252,21 +255,17 @@ class MemoryLedger(MemoryReading, MemoryAudit):
                 streamed=call.streamed, tags=call.tags, amount=held.money,
             )  # fmt: skip
             self._charged[call_id] = held.parts
-            self._spend(held.parts, now_ns)
+            if self._spend(held.parts, now_ns):
+                self.told()
             lost.append(entry)
         return lost
 
     def balances(self, limits: Sequence[Limit]) -> list[tuple[int, int]]:
         with self._lock:
-            found = [self._balances.get(limit.key, (0, 0)) for limit in limits]
-            return [(spent, held) for spent, held in found]
+            return [(spent, held) for spent, held in [self._balances.get(limit.key, (0, 0)) for limit in limits]]
 
     def reached(self, limits: Sequence[Limit]) -> Refusal | None:
         return reached(limits, self.balances(limits))
-
-    def _all(self) -> list[Entry]:
-        with self._lock:
-            return list(self._entries.values())
 
     def retain(self, before_ns: int) -> int:
         with self._lock:

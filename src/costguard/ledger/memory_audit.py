@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threading import Lock
 
+from costguard.adjustment import ADJUSTED
 from costguard.budgets import Limit
 from costguard.events import Entry
 from costguard.ledger.audit import Audit, Books, Expired
@@ -39,7 +40,7 @@ class MemoryAudit:
                 continue
             at = entry.at_ns // 1000
             tokens = entry.usage.input_tokens + entry.usage.output_tokens
-            counts = (entry.nanos or 0, tokens, int(entry.status != "error"))
+            counts = (entry.nanos or 0, tokens, int(entry.status not in ("error", ADJUSTED) and entry.attempts > 0))
             for start, until in windows:
                 if start <= at and (until is None or at < until):
                     found.counted.setdefault((start, until), []).append((entry.tags, counts))

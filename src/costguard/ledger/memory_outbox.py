@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from costguard.events import Crossing
 from costguard.ledger.base import Parcel, crossing_payload
+from costguard.notice import News
 
 
 class MemoryOutbox:
@@ -14,7 +14,7 @@ class MemoryOutbox:
     def __init__(self) -> None:
         self._parcels: dict[str, _Kept] = {}
 
-    def add(self, crossing: Crossing) -> bool:
+    def add(self, crossing: News) -> bool:
         """False if there ever was one with this key."""
         if crossing.key in self._parcels:
             return False
@@ -55,7 +55,7 @@ class MemoryOutbox:
 class _Kept:
     """A row of the outbox."""
 
-    def __init__(self, number: int, crossing: Crossing) -> None:
+    def __init__(self, number: int, crossing: News) -> None:
         self.id = number
         self.key = crossing.key
         self.payload = json.dumps(crossing_payload(crossing))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 
+from costguard.adjustment import Adjustment
 from costguard.events import Entry
 from costguard.ledger.base import Sum, is_lost_lease
 from costguard.ledger.totals import Totals
@@ -74,11 +75,19 @@ def _value(entry: Entry, name: str) -> str:
 
 
 def _counts(entry: Entry) -> tuple[int, ...]:
+    if isinstance(entry, Adjustment):
+        return _corrections(entry)
     usage = entry.usage
     cost, priced = entry.nanos or 0, entry.nanos is not None
     tokens = usage.input_tokens + usage.output_tokens
     return (
-        1, cost, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
+        entry.attempts > 0, cost, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
         not priced, 0 if priced else tokens, entry.estimated, cost if entry.estimated else 0,
         entry.status == "error", entry.duration_ns // 1000 * 1000,
     )  # fmt: skip
+
+
+def _corrections(one: Adjustment) -> tuple[int, ...]:
+    cost, estimated = one.nanos, one.nanos if one.estimated else 0
+    unpriced, tokens = (0, 0) if one.covers is None else (-1, -one.covers)
+    return 0, cost, 0, 0, 0, unpriced, tokens, 0, estimated, 0, 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from costguard.events import Crossing
 from costguard.ledger.base import Parcel, crossing_payload
 from costguard.ledger.driver import Driver, Execute
+from costguard.notice import News
 
 WAITING, DELIVERED, GIVEN_UP = 0, 1, 2
 """The values of `outbox.state`."""
@@ -37,7 +37,7 @@ class Outbox:
         )
         self._undelivered = text(f"SELECT count(*) FROM costguard_outbox WHERE state = {WAITING}")
 
-    def add(self, execute: Execute, crossing: Crossing) -> bool:
+    def add(self, execute: Execute, crossing: News) -> bool:
         """In the running transaction; False if there ever was one with this key."""
         payload = json.dumps(crossing_payload(crossing), separators=(",", ":"))
         return execute(self._add, (crossing.key, payload, crossing.at_ns // 1000)).rowcount == 1

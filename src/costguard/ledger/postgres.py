@@ -164,8 +164,7 @@ class PostgresDriver:
             }
             if address.synchronous_commit is not None:
                 values["synchronous_commit"] = address.synchronous_commit
-            calls = ", ".join([f"set_config('{name}', '{value}', false)" for name, value in values.items()])
-            connection.execute(f"SELECT {calls}", prepare=False)
+            address.set(connection, values)
         except BaseException:
             connection.close()
             raise

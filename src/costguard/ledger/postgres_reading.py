@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 KEPT, MOST = 2, 5
 """Connections that are kept between reports, and those that may be open at once."""
 
+IDLE = 600
+"""Seconds in which a report that is running asks for nothing, at most."""
+
 
 class Reading:
     """SQLAlchemy's pool: a long report must not make a call wait for a connection. Errors are SQLAlchemy's."""
@@ -48,8 +51,15 @@ class Reading:
             ) from error
 
     def _open(self) -> psycopg.Connection[Any]:
-        connection = self._address.connect(autocommit=False)
-        connection.read_only = True
+        connection = self._address.connect(autocommit=True)
+        try:
+            # What a report reads may take long. One that asks for nothing was stopped, or forgotten.
+            self._address.set(connection, {"idle_in_transaction_session_timeout": f"{IDLE}s"})
+            connection.autocommit = False
+            connection.read_only = True
+        except BaseException:
+            connection.close()
+            raise
         self._connections.add(connection)
         return connection
 

@@ -64,6 +64,13 @@ class Address:
 
         return psycopg.connect(**self.parameters, autocommit=autocommit)
 
+    def set(self, connection: psycopg.Connection[Any], values: dict[str, str]) -> None:
+        """Settings of this session, but for those that the URL itself gives in libpq's `options`."""
+        own = str(self.parameters.get("options", ""))
+        calls = [f"set_config('{name}', '{value}', false)" for name, value in values.items() if name not in own]
+        if calls:
+            connection.execute(f"SELECT {', '.join(calls)}".encode(), prepare=False)
+
 
 def read_address(url: str) -> Address:
     """Raises ConfigError for a URL it cannot mean, MissingExtra without psycopg."""

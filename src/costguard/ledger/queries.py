@@ -39,7 +39,7 @@ def entries(
 ) -> list[Entry]:
     query = (
         select(
-            *(_entries[name] for name in COLUMNS),
+            *(_entries[name] for name in (*COLUMNS, "adjusts", "covers")),
             *(_models[part].label(f"model_{part}") for part in _MODEL_PARTS),
             _tag_sets.tags,
             _prices.rates,
@@ -114,15 +114,18 @@ def _counts() -> list[ColumnElement[Any]]:
     """In the order of `totals.COUNTS`."""
     unpriced = _entries.cost.is_(None)
     tokens = _entries.input_tokens + _entries.output_tokens
+    # What was billed beside a call, at another model's price, is no call either.
+    call = case((_entries.status == NUMBER_OF["adjusted"], 0), (_entries.attempts == 0, 0), else_=1)
     return [
-        func.count(),
+        func.sum(call),
         func.sum(_entries.cost),
         func.sum(_entries.input_tokens),
         func.sum(_entries.output_tokens),
         func.sum(_entries.cache_read_tokens),
-        func.sum(case((unpriced, 1), else_=0)),
-        func.sum(case((unpriced, tokens), else_=0)),
-        func.sum(_entries.estimated),
+        # An adjustment that gave a call its first price takes it from those without one.
+        func.sum(case((unpriced, 1), (_entries.covers.is_not(None), -1), else_=0)),
+        func.sum(case((unpriced, tokens), else_=-func.coalesce(_entries.covers, 0))),
+        func.sum(_entries.estimated * call),
         func.sum(case((_entries.estimated == 1, _entries.cost), else_=0)),
         func.sum(case((_entries.status == NUMBER_OF["error"], 1), else_=0)),
         func.sum(_entries.duration) * 1000,

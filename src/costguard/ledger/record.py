@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from costguard.adjustment import Adjustment
 from costguard.errors import ConfigError
 from costguard.events import Entry
 from costguard.pricing.rates import Rates
 from costguard.pricing.usage import BUCKETS, INPUT_BUCKETS, OUTPUT_BUCKETS, Usage
 from costguard.tags import Tags
 
-STATUSES = ("ok", "error", "cancelled", "closed", "pending", "lost")
+STATUSES = ("ok", "error", "cancelled", "closed", "pending", "lost", "adjusted")
 """`entries.status` is the place of the status in this row; only ever append."""
 
 PENDING, LOST = STATUSES.index("pending"), STATUSES.index("lost")
@@ -77,6 +78,12 @@ def write_entry(entry: Entry, model_id: int, tags_id: int, price_id: int | None,
 
 def read_entry(row: Mapping[Any, Any], model: tuple[str, str, str], tags: Tags, rates: Rates | None) -> Entry:
     """`model` is provider, model and operation."""
+    if row["adjusts"] is not None:
+        return Adjustment(
+            str(UUID(bytes=bytes(row["call_id"]))), row["at"] * 1000, *model, row["cost"], rates,
+            adjusts=str(UUID(bytes=bytes(row["adjusts"]))), covers=row["covers"], estimated=bool(row["estimated"]),
+            tags=tags, reason=row["reason"],
+        )  # fmt: skip
     return Entry(
         str(UUID(bytes=bytes(row["call_id"]))),
         row["at"] * 1000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 
 from costguard.budgets import Budget, Limit
 
@@ -30,6 +31,7 @@ def read_limit(start: int, until: int | None, payer: str, budget: str) -> Limit:
     )
 
 
+@lru_cache(maxsize=1000)
 def _read_budget(text: str) -> Budget:
     if not text.startswith("{"):
         return Budget.parse(text)

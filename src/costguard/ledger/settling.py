@@ -34,11 +34,12 @@ class Settlement:
 
     limits:  in the order they are taken; None if nobody knows them
     row:     the entry's, see `COLUMNS`
+    amount:  of the hold as its owner knows it, 0 if nobody does
     held_as: the hold's id; None for a call that has none of its own, as it was held out of leases
     leases:  their ids by the keys of their balances
     """
 
-    __slots__ = ("entry", "held_as", "leases", "limits", "open_end", "row")
+    __slots__ = ("amount", "entry", "held_as", "leases", "limits", "open_end", "row")
 
     def __init__(self, entry: Entry, hold: Hold | None, row: tuple[Any, ...], limits: Sequence[Limit] | None) -> None:
         self.entry = entry
@@ -46,6 +47,7 @@ class Settlement:
         self.row = row
         self.open_end = entry.status in _OPEN_ENDS
         self.leases: dict[str, bytes] | None = None
+        self.amount = 0 if hold is None else hold.amount
         if hold is not None and hold.leases:
             self.held_as = None
             self.leases = _by_key(hold.limits, hold.leases)
@@ -87,9 +89,15 @@ class Settling:
         if execute(self._insert, settlement.row).rowcount != 1:
             return self.all(execute, [settlement])[0]
         entry, limits = settlement.entry, settlement.limits
+        if entry.nanos is None:
+            # It may get a price later, and counts then: what it counts on has to be known.
+            self._balances.make(execute, limits)
         at_ns = entry.at_ns + entry.duration_ns
-        amount, keys = self._holds.take_away(execute, settlement.held_as) or (0, None)
-        if keys is None or keys == "\n".join([limit.key for limit in limits]):
+        amount, plain = settlement.amount, "\n".join([limit.key for limit in limits])
+        keys: str | None = plain
+        if not self._holds.take_away_known(execute, settlement.held_as, amount, plain):
+            amount, keys = self._holds.take_away(execute, settlement.held_as) or (0, None)
+        if keys is None or keys == plain:
             return self._balances.move_each(execute, limits, amount, entry, at_ns)
         moves = Moves()
         for key, part in read_keys(keys, amount).items():
@@ -152,6 +160,9 @@ class Settling:
         if ended:
             bulk.delete_holds(execute, ended)  # type: ignore[arg-type]  # ids that were held
         leased.write(execute, bulk, self._holds, moves)
+        unpriced = {limit.key: limit for one in settlements if one.entry.nanos is None for limit in one.limits or ()}
+        if unpriced:
+            self._balances.make(execute, unpriced.values())
         passed: dict[int, list[Crossing]] = {}
         for place, crossing in self._balances.move(execute, moves):
             passed.setdefault(place, []).append(crossing)

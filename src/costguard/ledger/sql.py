@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from costguard.adjustment import Adjustment
 from costguard.budgets import Budget, Limit
 from costguard.events import Crossing, Entry, Hold
 from costguard.ledger.balances import Balances
 from costguard.ledger.base import Lease, Parcel, Refusal, Sum
+from costguard.ledger.deeds import Adjusted, Deed
 from costguard.ledger.dictionary import MOST, Dictionary
 from costguard.ledger.driver import Driver, Execute
 from costguard.ledger.holds import Holds
@@ -23,6 +25,9 @@ from costguard.ledger.outbox import Outbox
 from costguard.ledger.record import call_key
 from costguard.ledger.room import accounts, amounts, lower, ordered, reached, room
 from costguard.ledger.settling import Settling
+from costguard.ledger.sql_adjusting import Adjusting
+from costguard.ledger.told import Told
+from costguard.notice import News
 
 if TYPE_CHECKING:
     from costguard.ledger.audit import Audit
@@ -36,7 +41,9 @@ class SqlLedger:
         self._balances = Balances(driver, self._outbox)
         self._holds = Holds(driver, self._balances)
         self._known: dict[str, Budget] = {}
+        self.told = Told()
         self._settling = Settling(driver, self._dictionary, self._holds, self._balances)
+        self._adjusting = Adjusting(driver, self._dictionary, self._balances, self._outbox)
 
     @property
     def url(self) -> str:
@@ -71,7 +78,7 @@ class SqlLedger:
             if isinstance(found, Refusal):
                 lost = self._driver.read(self._holds.expired, now_ns, on=limits)
                 if lost:
-                    self._driver.transact(self._holds.charge, lost, now_ns)
+                    self._charge(lost, now_ns)
                 if lost or alone:
                     found = self._driver.transact(self._reserve_or_refuse, hold, row, limits, alone=alone)
             if isinstance(found, Refusal):
@@ -145,7 +152,8 @@ class SqlLedger:
         if shortcut is None:
             return self._driver.transact(self._settling.one, settlement)
         held_as = settlement.held_as
-        if held_as is not None and shortcut.settle(settlement.row, held_as, entry, settlement.limits):
+        usual = entry.nanos is not None
+        if usual and held_as is not None and shortcut.settle(settlement.row, held_as, entry, settlement.limits):
             return ()
         return self._driver.transact(self._settling.all, [settlement])[0]
 
@@ -156,16 +164,29 @@ class SqlLedger:
         prepare = self._settling.prepare
         return self._driver.transact(self._settling.all, [prepare(entry, hold) for entry, hold in settlements])
 
+    def adjust(self, adjustments: Sequence[Adjustment], deed: Deed, budgets: Sequence[Budget] = ()) -> Adjusted:
+        return self._adjusting.adjust(adjustments, deed, budgets)
+
+    def deeds(self, *, most: int = 100) -> list[Deed]:
+        return self._adjusting.deeds(most)
+
     def release(self, hold: Hold) -> bool:
         return self._driver.transact(self._holds.give_back, call_key(hold.call.id))
 
-    def tell(self, crossing: Crossing) -> bool:
+    def tell(self, crossing: News) -> bool:
         return self._driver.transact(self._outbox.add, crossing)
 
     def expire(self, now_ns: int) -> list[Entry]:
         charged: list[Entry] = []
         while lost := self._driver.read(self._holds.expired, now_ns):
-            charged += self._driver.transact(self._holds.charge, lost, now_ns)
+            charged += self._charge(lost, now_ns)
+        return charged
+
+    def _charge(self, lost: Sequence[Sequence[Any]], now_ns: int) -> list[Entry]:
+        charged = self._driver.transact(self._holds.charge, lost, now_ns)
+        if self._holds.crossed:
+            self._holds.crossed = False
+            self.told()
         return charged
 
     def balances(self, limits: Sequence[Limit]) -> list[tuple[int, int]]:

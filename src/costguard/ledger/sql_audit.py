@@ -37,7 +37,8 @@ _READ = " UNION ALL ".join(
             _COUNTED,
             [
                 "w.start", "w.until", "e.tags_id", "sum(e.cost)", "sum(e.input_tokens + e.output_tokens)",
-                f"sum(CASE WHEN e.status = {NUMBER_OF['error']} THEN 0 ELSE 1 END)",
+                f"sum(CASE WHEN e.status IN ({NUMBER_OF['error']}, {NUMBER_OF['adjusted']}) OR e.attempts = 0 "
+                "THEN 0 ELSE 1 END)",
             ],
             [],
             "FROM (SELECT DISTINCT start, until FROM costguard_balances) w JOIN costguard_entries e "

@@ -21,6 +21,7 @@ from weakref import WeakSet
 from costguard.errors import ConfigError, StoreUnavailable
 from costguard.ledger import migrate
 from costguard.ledger.driver import Execute
+from costguard.ledger.process import mark
 from costguard.ledger.sqlite_bulk import SqliteBulk
 from costguard.ledger.sqlite_errors import translate
 
@@ -67,7 +68,7 @@ class SqliteDriver:
         self._turn = max(patience, 1.0)
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
-        self._owner = os.getpid()
+        self._here = mark()
         self._engine: Engine | None = None
         self._reads = 0
         self._no_reads = Condition()
@@ -87,7 +88,7 @@ class SqliteDriver:
                 self._connection = None
 
     def transact(self, work: Callable[Concatenate[Execute, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._owner != os.getpid():
+        if not self._here[0]:
             # A fork that ran none of Python's hooks before it, as uWSGI's.
             self.after_fork_in_child()
         lock = self._lock
@@ -118,7 +119,7 @@ class SqliteDriver:
     transact_once = transact
 
     def read(self, work: Callable[Concatenate[Execute, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._owner != os.getpid():
+        if not self._here[0]:
             # A fork that ran none of Python's hooks before it, as uWSGI's.
             self.after_fork_in_child()
         lock = self._lock
@@ -250,7 +251,7 @@ class SqliteDriver:
         self._reads = 0
         self._no_reads = Condition()
         self._paused = False
-        self._owner = os.getpid()
+        self._here = mark()
 
 
 _drivers: WeakSet[SqliteDriver] = WeakSet()

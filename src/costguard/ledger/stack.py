@@ -16,6 +16,7 @@ from typing import Literal, get_args
 from costguard.errors import ConfigError
 from costguard.ledger.base import Ledger
 from costguard.ledger.opening import read_store
+from costguard.ledger.told import Told
 
 log = logging.getLogger("costguard")
 
@@ -38,7 +39,7 @@ def build(
     journal:  its directory; None is a place that follows from the URL, False is none: then an entry that the store
               cannot take waits in memory
     balances: the URL of a Valkey or Redis that keeps the balances and holds instead of the store
-    told:     called when the journal's thread has put alerts into the outbox
+    told:     called when alerts were put into the outbox by nobody's call: the journal's thread, or a hold that expired
 
     Raises ConfigError for what it cannot mean.
     """
@@ -47,6 +48,9 @@ def build(
     if journal is True:
         raise ConfigError('journal is True; give its directory, journal="/path", or leave it out for the usual place')
     ledger = read_store(store)
+    tell = getattr(ledger, "told", None)
+    if told is not None and isinstance(tell, Told):
+        tell.add(told)
     shared = isinstance(store, str) and ledger.url != "memory://"
     if balances is not None:
         from costguard.ledger.valkey import ValkeyLedger

@@ -78,6 +78,8 @@ class Record(Base, table=True):
     buckets:  JSON of the buckets of `Usage` that these columns do not tell, NULL for most calls
     keys:     of the balances, one on each line, that a `lost` or `pending` entry was charged to, so that the truth can
               replace it; NULL once it has
+    adjusts:  of an adjustment, the call id of the entry that it corrects
+    covers:   and the tokens of that entry, if it had no price before
     """
 
     __tablename__ = "costguard_entries"
@@ -111,6 +113,8 @@ class Record(Base, table=True):
     response_id: str | None = Field(default=None, sa_column=Column("response_id", Text))
     reason: str | None = Field(default=None, sa_column=Column("reason", Text))
     keys: str | None = Field(default=None, sa_column=Column("keys", Text))
+    adjusts: bytes | None = Field(default=None, sa_column=Column("adjusts", LargeBinary(16)))
+    covers: int | None = Field(default=None, sa_column=_number("covers", nullable=True))
 
 
 class Held(Base, table=True):
@@ -225,6 +229,25 @@ class GrantRow(Base, table=True):
     reason: str = Field(sa_column=Column("reason", Text, nullable=False))
     removed: int | None = Field(default=None, sa_column=_number("removed", nullable=True))
     removed_by: str | None = Field(default=None, sa_column=Column("removed_by", Text))
+
+
+class DeedRow(Base, table=True):
+    """What people have done to the past, such as a reprice, written in the transaction that did it. Rows stay.
+
+    nonce:   of the deed: what takes several transactions is one row
+    details: JSON object
+    """
+
+    __tablename__ = "costguard_audit"
+    __table_args__ = (UniqueConstraint("nonce", name="costguard_audit_nonce"),)
+
+    id: int | None = Field(default=None, sa_column=Column("id", _ID, primary_key=True))
+    nonce: str = Field(sa_column=Column("nonce", Text, nullable=False))
+    at: int = Field(sa_column=_number("at"))
+    author: str = Field(sa_column=Column("author", Text, nullable=False))
+    action: str = Field(sa_column=Column("action", Text, nullable=False))
+    reason: str = Field(sa_column=Column("reason", Text, nullable=False))
+    details: str = Field(sa_column=Column("details", Text, nullable=False))
 
 
 class RulesVersion(Base, table=True):

@@ -78,14 +78,19 @@ class Tenure:
     def end_all(self) -> int:
         """Give back the slices that have ended; how many, those included that another thread was at."""
         before = self._holdings.version
-        while self.ended:
-            try:
-                slice_ = self.ended.popleft()
-            except IndexError:  # another thread was faster
-                break
-            self.end(slice_)
+        while self.end_next():
+            pass
         self.release()
         return self._holdings.version - before
+
+    def end_next(self) -> bool:
+        """Give back one of the slices that have ended; False if there is none."""
+        try:
+            slice_ = self.ended.popleft()
+        except IndexError:
+            return False
+        self.end(slice_)
+        return True
 
     def end(self, slice_: Slice) -> None:
         """Give a slice back whole, with what is left of a charge, unless calls run on it."""

@@ -24,10 +24,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from costguard.budgets import Limit
+from costguard.adjustment import Adjustment
+from costguard.budgets import Budget, Limit
 from costguard.events import Crossing, Entry, Hold
 from costguard.ledger.audit import Audit, audit
 from costguard.ledger.base import Lease, Ledger, Refusal
+from costguard.ledger.deeds import Adjusted, Deed
 from costguard.ledger.room import accounts, amounts, lower, ordered, reached, room
 from costguard.ledger.valkey_balances import IDLE_MS, ValkeyBalances, new_epoch
 from costguard.ledger.valkey_charging import Charging
@@ -80,6 +82,9 @@ class ValkeyLedger(Wrapper):
     def close(self) -> None:
         self.inner.close()
         self._server.close()
+
+    def end(self, seconds: float) -> None:
+        self.close()
 
     def local(self, hold: Hold) -> bool:
         return False
@@ -169,6 +174,14 @@ class ValkeyLedger(Wrapper):
 
     def reached(self, limits: Sequence[Limit]) -> Refusal | None:
         return reached(limits, self._balances.read(limits))
+
+    def adjust(self, adjustments: Sequence[Adjustment], deed: Deed, budgets: Sequence[Budget] = ()) -> Adjusted:
+        """Where Valkey is away nothing is adjusted. Balances are then read from the ledger when they are needed, also
+        if there was nothing to adjust."""
+        self.rebuild()
+        adjusted = self.inner.adjust(adjustments, deed, budgets)
+        self.rebuild()
+        return adjusted
 
     def rebuild(self) -> None:
         """Have every balance read from the ledger when it is next needed, as after a repair of the ledger's own."""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from costguard.budgets import Limit
+from costguard.adjustment import Adjustment
+from costguard.budgets import Budget, Limit
 from costguard.events import Crossing, Entry, Hold
 from costguard.ledger.base import Lease, Ledger, Parcel, Refusal, Sum
+from costguard.ledger.deeds import Adjusted, Deed
+from costguard.ledger.told import Told
+from costguard.notice import News
+
+CLOSING = 5.0
+"""Seconds that closing waits at most for what is on its way to the store, where nobody says how many."""
 
 
 class Wrapper:
@@ -19,6 +26,12 @@ class Wrapper:
     def url(self) -> str:
         return self.inner.url
 
+    @property
+    def told(self) -> Told:
+        """Who hears that there may be something in the outbox."""
+        found = getattr(self.inner, "told", None)
+        return found if isinstance(found, Told) else Told()
+
     def before_reading(self) -> None:
         """What has to be done before anything is asked of the ledger inside."""
 
@@ -26,7 +39,15 @@ class Wrapper:
         self.inner.open()
 
     def close(self) -> None:
-        self.inner.close()
+        self.end(CLOSING)
+
+    def end(self, seconds: float) -> None:
+        """Close, without waiting longer than so many seconds for what is on its way to the store."""
+        end = getattr(self.inner, "end", None)
+        if end is None:
+            self.inner.close()
+        else:
+            end(seconds)
 
     def reserve(self, hold: Hold, now_ns: int, *, alone: bool = False) -> Refusal | None:
         return self.inner.reserve(hold, now_ns, alone=alone)
@@ -43,13 +64,26 @@ class Wrapper:
     def settle(self, entry: Entry, hold: Hold | None) -> tuple[Crossing, ...] | None:
         return self.inner.settle(entry, hold)
 
+    def note(self, entry: Entry, hold: Hold) -> bool:
+        """Keep an entry of status `lost` for a call that is made though the store could not be asked: it counts if
+        its process dies before it settles the call. False if there is no journal for it. Never asks the store."""
+        note = getattr(self.inner, "note", None)
+        return note is not None and bool(note(entry, hold))
+
     def settle_all(self, settlements: Sequence[tuple[Entry, Hold | None]]) -> list[tuple[Crossing, ...] | None]:
         return self.inner.settle_all(settlements)
+
+    def adjust(self, adjustments: Sequence[Adjustment], deed: Deed, budgets: Sequence[Budget] = ()) -> Adjusted:
+        self.before_reading()
+        return self.inner.adjust(adjustments, deed, budgets)
+
+    def deeds(self, *, most: int = 100) -> list[Deed]:
+        return self.inner.deeds(most=most)
 
     def release(self, hold: Hold) -> bool:
         return self.inner.release(hold)
 
-    def tell(self, crossing: Crossing) -> bool:
+    def tell(self, crossing: News) -> bool:
         return self.inner.tell(crossing)
 
     def expire(self, now_ns: int) -> list[Entry]:

@@ -13,7 +13,7 @@ from costguard.errors import StoreUnavailable
 from costguard.ledger.base import Ledger
 from costguard.ledger.journal_file import JournalFile
 from costguard.ledger.journal_queue import JournalQueue
-from costguard.ledger.journal_reader import Kept
+from costguard.ledger.journal_reader import Kept, without_notes
 from costguard.ledger.journal_record import UNWRITABLE, whole
 from costguard.ledger.orphans import Orphans
 
@@ -205,7 +205,7 @@ class Writer:
 
     def _settle(self, items: Sequence[Kept], done: Callable[[Sequence[Kept]], None]) -> None:
         try:
-            told = self._inner.settle_all([(entry, hold) for entry, hold, _, _ in items])
+            told = self._inner.settle_all(without_notes(items))
         except (StoreUnavailable, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - one bad entry, of whatever kind, must not stop the rest

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from costguard.pricing import catalog, rules
-from costguard.pricing.catalog import Context
-from costguard.pricing.naming import canonical
-from costguard.pricing.overrides import Overrides, Prices
+from costguard.errors import ConfigError
+from costguard.pricing import additions, catalog, rules
+from costguard.pricing.ages import Ages, StalePrices
+from costguard.pricing.naming import canonical, normalised, plain
+from costguard.pricing.overrides import Overrides
 from costguard.pricing.rates import FOREVER, Rates
 from costguard.pricing.receipt import Receipt
+from costguard.pricing.refresh import Refresher
+from costguard.pricing.table import Context, Found, PriceList
 from costguard.pricing.usage import Usage
+
+if TYPE_CHECKING:
+    from costguard.pricing.source import PriceSource, Source
 
 __all__ = ["PriceBook", "Rates"]
 
@@ -23,22 +31,64 @@ _Key: TypeAlias = tuple[str, str, Context]
 
 
 class PriceBook:
-    """Rates by provider, model and moment. Thread-safe, and safe over fork: it has no lock.
+    """Rates by provider, model and moment. Thread-safe, and safe over fork: its look-ups have no lock.
 
-    overrides: the user's prices, see `Overrides`; they come before the list
+    prices:   the user's own as a mapping (see `Overrides`), the path of a price list, its https address, or a list
+              of these: the first that has a model counts, and the shipped list comes after all of them
+    refresh:  seconds between two looks for changed files and addresses; None: files are read once, addresses fetched
+              once, by `start`
+    told:     hears of price lists that are 45 days old
 
+    A model is looked for by its name, then by its name without region, version and date.
     Model names may come from users, so that both caches are bounded: a full one is thrown away as a whole.
+
+    Raises ConfigError for prices that cannot be read, with a line for each thing that is wrong.
     """
 
-    def __init__(self, overrides: Prices | None = None) -> None:
-        self._overrides = Overrides(overrides)
+    def __init__(
+        self,
+        prices: PriceSource | Sequence[PriceSource] | None = None,
+        *,
+        refresh: float | None = None,
+        told: Callable[[StalePrices], object] | None = None,
+    ) -> None:
+        if refresh is not None and (isinstance(refresh, bool) or not isinstance(refresh, (int, float)) or refresh < 1):
+            raise ConfigError(f"refresh is {refresh!r}; give seconds between two looks for new prices, at least 1")
+        self._lists = _sources(prices)
+        # Files and addresses.
+        self._changing = [cast("Source", source) for source in self._lists if hasattr(source, "look")]
+        for source in self._changing:
+            source.start()
+        self._refresher = Refresher(self._changing, refresh, self._looked)
+        self.ages = Ages(told)
+        self._forget()
+
+    def _forget(self) -> None:
+        # Replaced as a whole: who looks something up at this moment writes into the old ones.
         self._known: dict[_Key, tuple[int, int, Rates]] = {}
-        self._unknown: dict[tuple[str, str], str | None] = {}
+        self._unknown: dict[tuple[str, str], tuple[int, int]] = {}
         self._dearest: dict[str, tuple[int, int, Rates | None]] = {}
 
     def warm(self) -> None:
         """Import the price list now: half a second that the first call would wait for otherwise."""
         catalog.source()
+
+    def start(self) -> None:
+        """Fetch what has to be fetched, and look for changes, in a thread of its own. Idempotent."""
+        self._refresher.start()
+
+    def look(self) -> list[str]:
+        """Look for changes of prices now; a line for each source that could not be read, whose prices stay."""
+        return self._refresher.look(newest=True)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Stop looking for changes; the prices stay, and `start` looks again. Idempotent."""
+        self._refresher.close(timeout)
+
+    def _looked(self, renewed: bool) -> None:
+        if renewed:
+            self._forget()
+        self.ages.look(self.dated())
 
     def rates(self, provider: str, model: str, at_ns: int, context: Context = ()) -> Rates | None:
         """The rates of a model at a moment (nanoseconds since 1970), None where no price is known.
@@ -48,26 +98,49 @@ class PriceBook:
             list gives the standard rates with `Rates.unknown` naming it, never silently the standard price.
         """
         key = (provider, model, context)
-        found = self._known.get(key)
+        known = self._known
+        found = known.get(key)
         if found is not None and found[0] <= at_ns < found[1]:
             return found[2]
-        if (provider, model) in self._unknown or len(model) > LONGEST_NAME:
+        unknown = self._unknown
+        bounds = unknown.get((provider, model))
+        if (bounds is not None and bounds[0] <= at_ns < bounds[1]) or len(model) > LONGEST_NAME:
             return None
-        rates = self._override(provider, model, context) or catalog.rates(provider, model, at_ns, context)
+        rates, first, end = self._find(provider, model, at_ns, context)
         if rates is None:
-            if len(self._unknown) >= MAX_UNKNOWN:
-                self._unknown = {}
-            self._unknown[provider, model] = None
+            if len(unknown) >= MAX_UNKNOWN:
+                self._unknown = unknown = {}
+            unknown[provider, model] = (first, end)
             return None
-        if len(self._known) >= MAX_KNOWN:
-            self._known = {}
-        self._known[key] = (*_bounds(rates), rates)
+        wanted = rules.asked(canonical(provider), context) if context else {}
+        if wanted:
+            # Kept with the calls that it prices, so that they can be priced anew.
+            rates = rates.changed(context=wanted.items())
+        if len(known) >= MAX_KNOWN:
+            self._known = known = {}
+        known[key] = (first, end, rates)
+        if time.time_ns() >= self.ages.next_ns:
+            self.ages.look(self.dated())
         return rates
+
+    def without(self, provider: str, model: str, context: Context) -> Rates | None:
+        """What to keep with a call that has no price, to look for one with later; None where nothing is special."""
+        wanted = rules.asked(canonical(provider), context) if context else {}
+        return Rates(provider, model, "none", {}, context=wanted.items()) if wanted else None
 
     @property
     def kept(self) -> int:
         """How many look-ups are remembered, at most MAX_KNOWN + MAX_UNKNOWN."""
         return len(self._known) + len(self._unknown)
+
+    @property
+    def lists(self) -> tuple[PriceList, ...]:
+        """Where prices come from, before the shipped list; the first that has a model counts."""
+        return self._lists
+
+    def dated(self) -> list[tuple[str, int | None]]:
+        """The lists and when they were written or fetched, nanoseconds since 1970; None: not known."""
+        return [*((each.name, each.dated_ns) for each in self._changing), (catalog.source(), catalog.dated_ns())]
 
     def receipt(self, provider: str, model: str, usage: Usage, at_ns: int, context: Context = ()) -> Receipt:
         """The arithmetic of one cost. A model without a price has cost None and a reason, never an error."""
@@ -91,18 +164,19 @@ class PriceBook:
         For a model without a price, where it is to be assumed that it costs no more than the dearest known one.
         None for a provider that is in no list.
         """
-        found = self._dearest.get(provider)
+        dearest = self._dearest
+        found = dearest.get(provider)
         if found is not None and found[0] <= at_ns < found[1]:
             return found[2]
-        known = [*self._overrides.of_provider(_names(provider)), *catalog.all_rates(provider, at_ns)]
+        known = list(self._of_provider(provider, at_ns))
         textual = [rates for rates in known if "input" in rates.rates and "output" in rates.rates]
         rates = _highest(provider, textual) if textual else None
         bounds = [_bounds(each) for each in textual]
         start = max((start for start, _ in bounds), default=-FOREVER)
         end = min((end for _, end in bounds), default=FOREVER)
-        if len(self._dearest) >= MAX_UNKNOWN:
-            self._dearest = {}
-        self._dearest[provider] = (start, end, rates)
+        if len(dearest) >= MAX_UNKNOWN:
+            self._dearest = dearest = {}
+        dearest[provider] = (start, end, rates)
         return rates
 
     def near(self, provider: str, model: str) -> list[str]:
@@ -111,18 +185,58 @@ class PriceBook:
 
         if len(model) > LONGEST_NAME:
             return []
-        return get_close_matches(model.lower(), [*self._overrides.names(), *catalog.names(provider)], n=3)
+        own = [name for source in self._lists for name in source.names()]
+        return get_close_matches(model.lower(), dict.fromkeys((*catalog.names(provider), *own)), n=3)
 
-    def _override(self, provider: str, model: str, context: Context) -> Rates | None:
-        rates = self._overrides.find(_names(provider), model)
-        if rates is None:
-            return None
-        wanted = rules.asked(canonical(provider), context) if context else {}
-        return rates.named(provider, [f"{name}={value}" for name, value in wanted.items()])
+    def _of_provider(self, provider: str, at_ns: int) -> Iterator[Rates]:
+        for source in self._lists:
+            yield from source.of_provider(_names(provider), at_ns)
+        yield from catalog.all_rates(provider, at_ns)
+
+    def _find(self, provider: str, model: str, at_ns: int, context: Context) -> Found:
+        """The first source that has the name, as it is and then normalised; and until when that stays so."""
+        providers = _names(provider)
+        spelled = [model]
+        if providers[-1] == "litellm" and "/" in model:
+            # LiteLLM names are "provider/model".
+            provider, _, rest = model.partition("/")
+            providers = (*providers, *_names(provider))
+            spelled.append(rest)
+        first, end = -FOREVER, FOREVER
+        for spell in (plain, normalised):
+            names = [name for each in spelled for name in spell(providers, each)]
+            for find in (*(source.find for source in self._lists), catalog.find, additions.find):
+                if names:
+                    rates, starts, ends = find(providers, names, at_ns, context)
+                    first, end = max(first, starts), min(end, ends)
+                    if rates is not None:
+                        if find is catalog.find:
+                            rates = additions.completed(rates, providers[-1], names[-1].lower(), at_ns, context)
+                        return Found(_clipped(rates, first, end), first, end)
+        return Found(None, first, end)
+
+
+def _sources(prices: Any) -> tuple[PriceList, ...]:
+    if prices is None:
+        return ()
+    if isinstance(prices, Mapping):
+        return (Overrides(prices),)
+    # What reads and fetches is loaded by those who have something to read.
+    from costguard.pricing.source import sources_of
+
+    return sources_of(prices)
 
 
 def _names(provider: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((provider.lower(), canonical(provider))))
+    return tuple(dict.fromkeys((provider.strip().lower(), canonical(provider))))
+
+
+def _clipped(rates: Rates, first: int, end: int) -> Rates:
+    """Rates that another list ends, as it has a price from then on."""
+    if (first, end) == _bounds(rates):
+        return rates
+    bounds = {"valid_from_ns": None if first == -FOREVER else first, "valid_until_ns": None if end == FOREVER else end}
+    return rates.changed(**bounds)
 
 
 def _bounds(rates: Rates) -> tuple[int, int]:

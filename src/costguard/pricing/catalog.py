@@ -6,51 +6,24 @@ and its updater does not survive a fork.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from costguard.pricing import rules
+from costguard.pricing.list_keys import BUCKET_PRICES, MILLION
 from costguard.pricing.naming import canonical, spellings
-from costguard.pricing.rates import EXACT, Rates
-from costguard.pricing.standins import REASONING
+from costguard.pricing.rates import EXACT, FOREVER, Rates
+from costguard.pricing.table import NO_LIST, Context, Found
+from costguard.pricing.usage import BUCKETS
 
 if TYPE_CHECKING:
     from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, PriceVariant, Provider, TieredPrices
 
-Context: TypeAlias = tuple[tuple[str, str], ...]
 _Prices: TypeAlias = "dict[str, Decimal | TieredPrices]"
-
-_MILLION, _THOUSAND = Decimal(1_000_000), Decimal(1_000)
-_HOUR = Decimal(3_600)
-
-BUCKET_PRICES: dict[str, tuple[tuple[str, ...], Decimal]] = {
-    "input": (("input_mtok",), _MILLION),
-    "cache_read": (("cache_read_mtok",), _MILLION),
-    "cache_write_5m": (("cache_write_5m_mtok", "cache_write_mtok"), _MILLION),
-    "cache_write_1h": (("cache_write_1h_mtok",), _MILLION),
-    "input_audio": (("input_audio_mtok",), _MILLION),
-    "cache_read_audio": (("cache_audio_read_mtok",), _MILLION),
-    "input_image": (("input_image_mtok",), _MILLION),
-    "cache_read_image": (("cache_image_read_mtok",), _MILLION),
-    "input_video": (("input_video_mtok",), _MILLION),
-    "output": (("output_mtok",), _MILLION),
-    REASONING: (("output_reasoning_mtok",), _MILLION),
-    "output_audio": (("output_audio_mtok",), _MILLION),
-    "output_image": (("output_image_mtok",), _MILLION),
-    "output_video": (("output_video_mtok",), _MILLION),
-    "seconds": (("input_audio_hours", "audio_hours"), _HOUR),
-    "characters": (("input_mchars",), _MILLION),
-    "pages": (("input_document_kpages",), _THOUSAND),
-    "search_units": (("rerank_searches_kcount",), _THOUSAND),
-    "requests": (("requests_kcount",), _THOUSAND),
-    "web_searches": (("web_searches_kcount",), _THOUSAND),
-    "file_searches": (("storage_searches_kcount",), _THOUSAND),
-    "code_executions": (("code_executions_kcount",), _THOUSAND),
-}
-"""Bucket to the list's price keys, the first that has a price, and how many units they are for."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
@@ -66,6 +39,7 @@ class _Match(NamedTuple):
     provider: str
     model: ModelInfo
     own: bool
+    asked: str
 
 
 @cache
@@ -81,6 +55,28 @@ def _load() -> _List:
 def source() -> str:
     """The list's name and version. The first call of anything here imports the list, which takes half a second."""
     return _load().source
+
+
+def providers() -> list[str]:
+    """The providers of the list."""
+    return list(_load().by_id)
+
+
+@cache
+def dated_ns() -> int | None:
+    """About when the list was written: the last day it mentions before it was installed; it has no date of its own."""
+    import genai_prices
+
+    installed = Path(genai_prices.__file__).with_name("data.py").stat().st_mtime
+    today = datetime.fromtimestamp(installed, UTC).date()
+    days = [
+        limit.start_date
+        for provider in _load().all
+        for model in provider.models
+        for each in (*(model.prices if isinstance(model.prices, list) else ()), *(model.price_variants or ()))
+        if hasattr(limit := each.constraint, "start_date") and limit.start_date <= today
+    ]
+    return _ns(datetime.combine(max(days), time(), UTC)) if days else None
 
 
 def names(provider: str) -> list[str]:
@@ -99,8 +95,19 @@ def rates(provider: str, model: str, at_ns: int, context: Context = ()) -> Rates
     Looked up as it is written, then without wrapping ("models/", an ARN, the provider's name), region,
     version and date. A fine-tune ("ft:...") has an entry of its own or none.
     """
-    match = _find(provider, model)
-    return None if match is None else _compile(match, at_ns, context)
+    providers = (provider.lower(), canonical(provider))
+    return find(providers, spellings(providers, model.lower()), at_ns, context).rates
+
+
+def find(providers: Sequence[str], spelled: Sequence[str], at_ns: int, context: Context) -> Found:
+    """The rates under the first of these names that the list has."""
+    match = _match(providers[-1], spelled)
+    if match is None:
+        at_home = providers[-1] in rules.SELF_HOSTED
+        return Found(Rates(providers[-1], spelled[0], "self-hosted", dict.fromkeys(BUCKETS, 0))) if at_home else NO_LIST
+    first, end = _interval(match, _EPOCH + timedelta(microseconds=at_ns // 1_000))
+    bounds = (-FOREVER if first is None else first, FOREVER if end is None else end)
+    return Found(_compile(match, at_ns, context), *bounds)
 
 
 def all_rates(provider: str, at_ns: int) -> Iterator[Rates]:
@@ -109,45 +116,50 @@ def all_rates(provider: str, at_ns: int) -> Iterator[Rates]:
     if own is None:
         return
     for model in own.models:
-        compiled = _compile(_Match(own.id, model, True), at_ns, ())
+        compiled = _compile(_Match(own.id, model, True, model.id), at_ns, ())
         if compiled is not None:
             yield compiled
 
 
-def _find(provider: str, model: str) -> _Match | None:
+def _match(name: str, spelled: Sequence[str]) -> _Match | None:
     listed = _load()
-    name = canonical(provider)
-    if name == "litellm":
-        # LiteLLM names are "provider/model".
-        provider, _, model = model.partition("/")
-        name = canonical(provider)
     own = listed.by_id.get(name)
     if own is None:
         return None
-    for spelling in spellings((name, provider.lower()), model.lower()):
+    lower = [each.lower() for each in spelled]
+    if name == "aws":
+        # In one region a model costs what it costs through a profile of several regions of that geography.
+        lower += [f"us.{each}" for each in lower]
+    for spelling in lower:
         found = own.find_model(spelling, all_providers=listed.all)
-        if found is not None and not (spelling.startswith("ft:") and not found.id.startswith("ft:")):
-            return _Match(name, found, any(found is each for each in own.models))
+        if found is None or (spelling.startswith("ft:") and not found.id.startswith("ft:")):
+            continue
+        if not rules.is_another(found.id, spelling):
+            return _Match(name, found, any(found is each for each in own.models), spelling)
     return None
 
 
 def _compile(match: _Match, at_ns: int, context: Context) -> Rates | None:
-    provider, model, _ = match
+    provider, model, _, asked = match
     at = _EPOCH + timedelta(microseconds=at_ns // 1_000)
     prices = _standard(match, at)
     if not prices:
         if not rules.is_free(provider, model.id.lower()):
             return None
         prices = {"input_mtok": Decimal(0), "output_mtok": Decimal(0)}
+    prices = {**dict.fromkeys(rules.told_beside(provider, prices), Decimal(0)), **prices}
     wanted = rules.asked(provider, context)
     factor = Decimal(1)
     unknown = []
     if wanted:
         changed, known = _variants(match, at, wanted)
+        if "service_tier" not in known and rules.as_in_batches(provider, wanted):
+            changed, known = _variants(match, at, {"processing": "batch"})
+            known = {"service_tier"} if known else known
         prices = {**prices, **changed}
         for name, value in wanted.items():
             if name not in known:
-                by_rule = _by_rule(provider, model.id, name, value)
+                by_rule = rules.factor(provider, model.id, name, value, asked)
                 if by_rule is None:
                     unknown.append(f"{name}={value}")
                 else:
@@ -166,14 +178,6 @@ def _compile(match: _Match, at_ns: int, context: Context) -> Rates | None:
         valid_until_ns=valid_until_ns,
         context_window=model.context_window,
     )
-
-
-def _by_rule(provider: str, model: str, name: str, value: str) -> Decimal | None:
-    if name == "processing" and value == "batch":
-        return rules.batch_factor(provider)
-    if name == "inference_geo":
-        return rules.residency_factor(provider, model, value)
-    return None
 
 
 def _standard(match: _Match, at: datetime) -> _Prices:
@@ -237,7 +241,7 @@ def _levels(
             key = next((key for key in keys if key in prices), None)
             if key is not None:
                 price = EXACT.multiply(_at_size(prices[key], start), Decimal(share))
-                if per is _MILLION and bucket != "characters":
+                if per is MILLION and bucket != "characters":
                     price = EXACT.multiply(price, factor)
                 level[bucket] = EXACT.divide(price, per)
         for bucket, other in same:

@@ -35,12 +35,24 @@ def spellings(providers: tuple[str, ...], model: str) -> list[str]:
 
     A fine-tune ("ft:...") keeps all of its name: it never costs what its base model costs.
     """
+    return [*plain(providers, model), *normalised(providers, model)]
+
+
+def plain(providers: tuple[str, ...], model: str) -> list[str]:
+    """A model's name as it is, and without wrapping."""
     name = _WRAPPED.sub("", model)
     for provider in providers:
         name = name.removeprefix(f"{provider}/")
-    found = [model, name]
-    if not name.startswith("ft:"):
-        for pattern in (_REGION, _VERSION, _DATE):
-            name = pattern.sub("", name)
-            found.append(name)
-    return [name for name in dict.fromkeys(found) if name]
+    return [each for each in dict.fromkeys((model, name)) if each]
+
+
+def normalised(providers: tuple[str, ...], model: str) -> list[str]:
+    """What is tried where no list has the name as it is: without region, version, date."""
+    found = plain(providers, model)
+    if not found or found[-1].startswith("ft:"):
+        return []
+    name, less = found[-1], []
+    for pattern in (_REGION, _VERSION, _DATE):
+        name = pattern.sub("", name)
+        less.append(name)
+    return [each for each in dict.fromkeys(less) if each and each not in found]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from costguard.errors import ConfigError
 from costguard.money import usd
 from costguard.pricing.naming import undated
 from costguard.pricing.rates import EXACT, Rates
+from costguard.pricing.rules import asked
+from costguard.pricing.table import NO_LIST, Context, Found
 from costguard.pricing.usage import BUCKETS, UNIT_BUCKETS
 
 Prices = Mapping[str, Mapping[str, Decimal | int | str]]
@@ -26,6 +28,8 @@ class Overrides:
     Prices are USD per million tokens, and for `UNIT_BUCKETS` per unit (a second, a page, a search).
     An override replaces the list's entry as a whole: a bucket that it leaves out has no price of its own.
 
+    `name` and `len` are what a list of sources shows of it.
+
     Raises ConfigError, naming key, bucket and value, for whatever is not an exact amount of a known bucket.
     """
 
@@ -41,32 +45,38 @@ class Overrides:
                 self._exact[name] = rates
         self._starts.sort(key=lambda start: -len(start[0]))
 
-    def __bool__(self) -> bool:
-        return bool(self._exact or self._starts)
+    name = "prices="
 
-    def find(self, providers: tuple[str, ...], model: str) -> Rates | None:
-        """The user's rates of a model; `providers` are the names that its provider goes by."""
-        if not self:
-            return None
-        name = model.lower()
-        plain = undated(name)
-        for spelling in (name, plain):
+    def __len__(self) -> int:
+        return len(self._exact) + len(self._starts)
+
+    def find(self, providers: Sequence[str], names: Sequence[str], at_ns: int = 0, context: Context = ()) -> Found:
+        """The user's rates of a model; they hold at all times, and for standard processing."""
+        rates = self._find(providers, names)
+        if rates is None:
+            return NO_LIST
+        wanted = asked(providers[-1], context) if context else {}
+        return Found(
+            rates.changed(provider=providers[-1], unknown=[f"{name}={value}" for name, value in wanted.items()])
+        )
+
+    def _find(self, providers: Sequence[str], names: Sequence[str]) -> Rates | None:
+        lower = [name.lower() for name in names]
+        for spelling in (*lower, *map(undated, lower)):
             for full in (*(f"{provider}/{spelling}" for provider in providers), spelling):
                 if full in self._exact:
                     return self._exact[full]
-        full_names = (*(f"{provider}/{name}" for provider in providers), name)
-        return next(
-            (rates for start, rates in self._starts if any(full.startswith(start) for full in full_names)), None
-        )
+        wholes = [full for name in lower for full in (*(f"{provider}/{name}" for provider in providers), name)]
+        return next((rates for start, rates in self._starts if any(full.startswith(start) for full in wholes)), None)
 
     def names(self) -> list[str]:
         """The names of models, without provider."""
         return [name.partition("/")[2] or name for name in self._exact]
 
-    def of_provider(self, providers: tuple[str, ...]) -> list[Rates]:
+    def of_provider(self, providers: Sequence[str], at_ns: int = 0) -> Iterator[Rates]:
         """The rates under keys that name one of these providers."""
         starts = tuple(f"{provider}/" for provider in providers)
-        return [rates for name, rates in (*self._exact.items(), *self._starts) if name.startswith(starts)]
+        return (rates for name, rates in (*self._exact.items(), *self._starts) if name.startswith(starts))
 
 
 def _compile(key: str, given: Mapping[str, Decimal | int | str]) -> Rates:

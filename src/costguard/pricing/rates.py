@@ -16,6 +16,10 @@ FOREVER = 2**63 - 1
 # The default context keeps 28 digits, and an app may have set it to fewer.
 EXACT = Context(prec=200)
 
+_FIELDS = (
+    "provider", "model", "source", "rates", "scale", "share", "tiers", "least", "unknown", "context",
+    "valid_from_ns", "valid_until_ns", "context_window",
+)  # fmt: skip
 _TEXT_INPUT = ("input", "cache_read", "cache_write_5m", "cache_write_1h")
 
 
@@ -31,6 +35,8 @@ class Rates:
                       token of the call, as OpenAI, Anthropic, Google and xAI charge; others stay
     least:            bucket to the least count that is billed, e.g. {"seconds": 10}
     unknown:          what else should change the price and is in no list, e.g. ("service_tier=scale",)
+    context:          what they were looked up with beside the model, e.g. (("service_tier", "flex"),): with it an
+                      entry can be priced anew
     valid_from_ns, valid_until_ns: when these rates hold, the end excluded; None without bound
     context_window:   tokens the model can take, None if not known
 
@@ -39,8 +45,8 @@ class Rates:
 
     __slots__ = (
         "_bare", "_bounds", "_divisor", "_fee", "_lacking", "_odd", "_reasons", "_table", "_text", "_tiers",
-        "context_window", "least", "model", "provider", "rates", "scale", "share", "source", "tiers", "unknown",
-        "valid_from_ns", "valid_until_ns",
+        "context", "context_window", "least", "model", "provider", "rates", "scale", "share", "source", "tiers",
+        "unknown", "valid_from_ns", "valid_until_ns",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +61,7 @@ class Rates:
         tiers: Iterable[tuple[int, Mapping[str, int]]] = (),
         least: Mapping[str, int] | None = None,
         unknown: Iterable[str] = (),
+        context: Iterable[Iterable[str]] = (),
         valid_from_ns: int | None = None,
         valid_until_ns: int | None = None,
         context_window: int | None = None,
@@ -71,6 +78,7 @@ class Rates:
         )
         self.least = dict(least or {})
         self.unknown = tuple(unknown)
+        self.context = tuple([(name, value) for name, value in context])
         self.valid_from_ns = valid_from_ns
         self.valid_until_ns = valid_until_ns
         self.context_window = context_window
@@ -200,6 +208,7 @@ class Rates:
                 "tiers": self.tiers,
                 "least": self.least,
                 "unknown": self.unknown,
+                "context": self.context,
             }
             kept = {name: value for name, value in given.items() if value or name == "rates"}
             self._text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
@@ -213,22 +222,9 @@ class Rates:
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"these are not rates written by Rates.dump(): {text[:200]!r} ({error})") from None
 
-    def named(self, provider: str, unknown: Iterable[str]) -> Rates:
-        """These rates for a provider, with more that is `unknown`."""
-        return Rates(
-            provider,
-            self.model,
-            self.source,
-            self.rates,
-            scale=self.scale,
-            share=self.share,
-            tiers=self.tiers,
-            least=self.least,
-            unknown=(*self.unknown, *unknown),
-            valid_from_ns=self.valid_from_ns,
-            valid_until_ns=self.valid_until_ns,
-            context_window=self.context_window,
-        )
+    def changed(self, **fields: Any) -> Rates:
+        """These rates with other fields (those of `Rates`)."""
+        return Rates(**{**{name: getattr(self, name) for name in _FIELDS}, **fields})
 
     def __eq__(self, other: object) -> bool:
         return self.dump() == other.dump() if isinstance(other, Rates) else NotImplemented

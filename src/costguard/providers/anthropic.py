@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from costguard.providers.batches import message_answer
 from costguard.providers.rows import Provider, Route
 from costguard.providers.usage import openai_answer
 from costguard.providers.usage_anthropic import anthropic_answer
@@ -14,11 +15,15 @@ ANTHROPIC = Provider(
               before_answer=("thinking", "budget_tokens"), deltas=("text", "partial_json", "thinking"), merge=True),
         Route("v1/complete", "completions", openai_answer, max_output=("max_tokens_to_sample",),
               sets={"": "max_tokens_to_sample"}, deltas=("completion",)),
+        Route("v1/messages/batches/[^/]+/results", "batches", message_answer, method="get", poll=True, each=True),
+        Route("v1/messages/batches", "batches", anthropic_answer, poll=True),
     ),
-    free=("/count_tokens", "/batches"),
-    hosts={"api.anthropic.com": "anthropic"},
+    free=("/count_tokens",),
+    hosts={"api.anthropic.com": "anthropic", "openrouter.ai": "openrouter"},
     classes={
         "AnthropicBedrock": "bedrock", "AsyncAnthropicBedrock": "bedrock",
         "AnthropicVertex": "vertex", "AsyncAnthropicVertex": "vertex",
+        "AnthropicGoogleCloud": "vertex", "AsyncAnthropicGoogleCloud": "vertex",
+        "AnthropicFoundry": "azure", "AsyncAnthropicFoundry": "azure",
     },
 )  # fmt: skip

@@ -14,6 +14,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from costguard.providers import collected
+from costguard.providers.each import EachMeter
+from costguard.providers.lines import LineMeter
 from costguard.providers.meter import End, Meter
 from costguard.providers.rows import Route
 from costguard.providers.stopping import Stopped, stopping
@@ -34,6 +36,9 @@ class Listener(Protocol):
     def stopped(self) -> None:
         """It ends early; `ended` follows."""
 
+    def one(self, line: dict[str, Any]) -> None:
+        """Told of each line of a body of many answers."""
+
     def ended(self, how: End, meter: Meter) -> None:
         """Told exactly once."""
 
@@ -49,13 +54,13 @@ def tap(response: Any, route: Route, listener: Listener, *, hide: bool, is_async
     Raises TypeError for a response of neither httpx nor httpx2.
     """
     headers = response.headers
-    meter = Meter(
-        route,
-        headers.get("content-type", "").lower(),
-        headers.get("content-encoding", "").strip().lower(),
-        listener.ended,
-        hide=hide,
-    )
+    kind = headers.get("content-type", "").lower()
+    encoding = headers.get("content-encoding", "").strip().lower()
+    meter: Meter
+    if route.each:
+        meter = EachMeter(route, kind, encoding, listener.ended, listener.one)
+    else:
+        meter = (LineMeter if route.lines else Meter)(route, kind, encoding, listener.ended, hide=hide)
     collected.watch()
     sync, asynchronous = _taps(_http_module(response))
     response.stream = (asynchronous if is_async else sync)(response.stream, meter, listener)

@@ -26,8 +26,13 @@ log = logging.getLogger("costguard.providers")
 UNKNOWN_MODEL = "unknown"
 _NEVER_SENT = frozenset((
     "ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError", "LocalProtocolError",
-    "InvalidURL",
+    "InvalidURL", "ClientConnectorError", "ClientConnectorDNSError", "EndpointConnectionError", "ConnectTimeoutError",
 ))  # fmt: skip
+
+
+def never_sent(error: BaseException) -> bool:
+    """Whether an error means that the provider did not get the request."""
+    return any(type(cause).__name__ in _NEVER_SENT for cause in (error, error.__cause__, error.__context__))
 
 
 class Flight(Knobs):
@@ -65,10 +70,13 @@ class Flight(Knobs):
 
     # --- ends ---
 
-    def failed(self, error: BaseException) -> None:
-        """The request function raised: it was refused, cut, cancelled, or its answer could not be read."""
+    def failed(self, error: BaseException, status: int | None = None) -> None:
+        """The request function raised: it was refused, cut, cancelled, or its answer could not be read.
+
+        status: of the HTTP answer, where the error does not have it as `status_code`
+        """
         try:
-            outcome = self._outcome_of(error)
+            outcome = self._outcome_of(error, status)
         except Exception:
             log.exception("costguard could not read how a call to %s failed", self.call.model)
             outcome = Outcome("error", None, estimated=True)
@@ -149,7 +157,8 @@ class Flight(Knobs):
 
     def _answered(self, answer: Answer, content: Any) -> Outcome | None:
         if self._route.poll:
-            ordered.polled(self.policy, self.call, answer, content, self._tell)
+            look = ordered.looked if self._route.operation == "batches" else ordered.polled
+            look(self.policy, self.call, answer, content, self._tell, self._body.get("batch"))
             return None
         if answer.usage is not None and not (answer.failed or self._ordered):
             return answer
@@ -161,6 +170,14 @@ class Flight(Knobs):
         if answer.failed:
             return self._outcome("error", answer, None, billable=False)
         return self._outcome("ok", answer, self._guess(content), estimated=True)
+
+    def one(self, line: dict[str, Any]) -> None:
+        """One answer of a body of many, of which each is paid for by itself."""
+        try:
+            named = self._body.get("batch") or ""
+            ordered.line(self.policy, self.call, self._route.read(line), line, self._tell, named)
+        except Exception:
+            log.exception("costguard could not read a line of a batch's results")
 
     def _guess(self, content: Any) -> Usage:
         if self._route.guess is not None:
@@ -175,10 +192,12 @@ class Flight(Knobs):
             status, usage, estimated=estimated, billable=billable, model=answer.model,
             response_id=answer.response_id,
             by_response=self._ordered and answer.response_id is not None,
-            context=answer.context, extra=answer.extra,
+            context=answer.context, extra=answer.extra, reported=answer.reported,
         )  # fmt: skip
 
     def _outcome_of_body(self, how: End, meter: Meter) -> Outcome | None:
+        if self._route.each:
+            return None
         answer = meter.answer()
         usage = answer.usage
         if self._route.poll or (meter.parsed and how == "ok"):
@@ -204,16 +223,16 @@ class Flight(Knobs):
         usage = Usage(input_tokens=likely(self.call.input_tokens), output_tokens=written)
         return self._outcome(how, answer, usage, estimated=True)
 
-    def _outcome_of(self, error: BaseException) -> Outcome | None:
+    def _outcome_of(self, error: BaseException, status: int | None) -> Outcome | None:
         if self._route.poll:
             return None
-        status = getattr(error, "status_code", None)
+        status = getattr(error, "status_code", None) if status is None else status
         if isinstance(status, int) and status >= 400:
             return Outcome("error", None, billable=False)
         how = ended_by(error)
         if self.call.attempts == 0:
             return Outcome(how, None, billable=False)
-        if any(type(cause).__name__ in _NEVER_SENT for cause in (error, error.__cause__, error.__context__)):
+        if never_sent(error):
             return Outcome(how, None, billable=False)
         # A parser that raises (a truncated answer to `.parse()`) has the paid answer with it.
         content = getattr(error, "completion", None)
@@ -238,12 +257,14 @@ def begin_call(
     provider: str,
     streamed: bool,
     change: Change | None = None,
+    hide: bool = False,
 ) -> Flight | None:
     """Read a request of any SDK into a `Flight`; None if it costs nothing.
 
     body:     as it will be sent, with the model under "model" also where the API has it in the path
     provider: its name, as `row.at` tells by the host
     change:   sets fields of the body that is sent, None where it cannot be altered
+    hide:     the usage at the end of its stream was not asked for by the caller
     """
     route = None
     try:
@@ -260,7 +281,7 @@ def begin_call(
             route.produces_output and not route.poll,
             streamed,
         )
-        return Flight(policy, route, call, body, False, change)
+        return Flight(policy, route, call, body, hide, change)
     except Exception:
         log.exception("costguard cannot read a request to %s", row.name)
         return (

@@ -46,7 +46,7 @@ def frames(block: bytes) -> tuple[list[bytes], bytes]:
     """The events of the complete frames, and the bytes of the incomplete one.
 
     A frame is its total length, the length of its headers, a checksum, headers, payload, a checksum; Bedrock's
-    payloads are `{"bytes": base64 of one event}` (https://docs.aws.amazon.com/AmazonS3/latest/API/
+    payloads are `{"bytes": base64 of one event}`, Converse's the event itself (https://docs.aws.amazon.com/AmazonS3/latest/API/
     RESTSelectObjectAppendix.html has the format). Raises ValueError for bytes that are no frames.
     """
     events = []
@@ -56,9 +56,11 @@ def frames(block: bytes) -> tuple[list[bytes], bytes]:
             raise ValueError(f"{total} is no length of a frame")
         if len(block) < total:
             break
-        payload = json.loads(block[12 + headers : total - 4] or b"{}")
-        if isinstance(payload, dict) and isinstance(payload.get("bytes"), str):
-            events.append(b64decode(payload["bytes"]))
+        content = block[12 + headers : total - 4]
+        payload = json.loads(content or b"{}")
+        if isinstance(payload, dict) and payload:
+            packed = payload.get("bytes")
+            events.append(b64decode(packed) if isinstance(packed, str) else content)
         block = block[total:]
     return events, block
 

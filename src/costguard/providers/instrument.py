@@ -16,12 +16,13 @@ from weakref import WeakSet
 
 from costguard.errors import ConfigError
 from costguard.providers.collected import drain
+from costguard.providers.outer import outermost
 from costguard.providers.patching import ClassPatch, ImportHook, claim
 from costguard.providers.policy import Policy
 from costguard.providers.registry import ROWS
 from costguard.providers.rows import Provider
 from costguard.providers.seams import Seams
-from costguard.providers.shapes import Tripwire, async_request, sync_request
+from costguard.providers.shapes import RETRY, Tripwire, async_request, before_retry, sync_request
 from costguard.providers.site import add_usage_hosts, forget_usage_hosts
 
 __all__ = ["ROWS", "drain", "install", "instrument", "instrument_client", "patched", "uninstall", "uninstrument_client"]
@@ -41,7 +42,7 @@ _CLIENT = "_costguard_client"
 
 
 def _policy() -> Policy | None:
-    return _policies[-1] if _policies else None
+    return outermost(_policies[-1] if _policies else None)
 
 
 def install(policy: Policy, *, usage_hosts: Iterable[str] = ()) -> None:
@@ -88,7 +89,8 @@ def patched() -> list[str]:
     with _lock:
         if not _policies:
             return []
-        return [row.package for row in ROWS if row.package in _patches or _installed(row.package)]
+        found = [row.package for row in ROWS if row.package in _patches or _installed(row.package)]
+        return list(dict.fromkeys(found))
 
 
 def _installed(package: str) -> bool:
@@ -118,6 +120,7 @@ def _patch(row: Provider) -> None:
         _patches[row.package] = [
             ClassPatch(sync, "request", lambda original: sync_request(original, row, _policy)),
             ClassPatch(asynchronous, "request", lambda original: async_request(original, row, _policy)),
+            *(ClassPatch(cls, RETRY, before_retry) for cls in (sync, asynchronous) if hasattr(cls, RETRY)),
         ]
     for patch in _patches[row.package]:
         patch.apply()
@@ -167,7 +170,7 @@ class _ClientPatch:
         self.put: dict[str, Any] = {}
 
     def current(self) -> Policy | None:
-        return self.policy
+        return outermost(self.policy)
 
 
 def instrument_client(client: Any, policy: Policy) -> None:

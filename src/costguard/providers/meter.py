@@ -78,8 +78,6 @@ class Meter:
         self.failed = False
         self.parsed = False
 
-    # --- bytes ---
-
     def feeder(self) -> Callable[[bytes], bytes]:
         """`feed`, or what does the same for the usual body in less time."""
         return self._feed_event if self._kind == "events" and self._inflate is None else self.feed
@@ -224,7 +222,7 @@ class Meter:
 
     def _learn(self, event: dict[str, Any]) -> None:
         try:
-            self.take(event)
+            self.take(event if self._route.event is None else self._route.event(event))
         except Exception:
             # The bytes go on to the caller whatever they say to us.
             log.exception("costguard could not read an event of a %s stream", self._route.operation)
@@ -254,6 +252,9 @@ class Meter:
                 usage = {**known, **{name: value for name, value in usage.items() if value is not None}}
             found["usage"] = usage
             self.whole = is_final(event, merged=self._route.merge)
+            if self.whole and self._route.merge:
+                # Some readers (LiteLLM) stop here, at `stop_reason`, and never come for the event after it.
+                self.end("ok")
         if isinstance(kind, str) and kind in _LAST:
             self.whole = self.whole or "usage" in found
             self.end("error" if kind == "response.failed" else "ok")

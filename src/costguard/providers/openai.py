@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from costguard.providers.batches import batch_answer, batch_file_answer
 from costguard.providers.estimate import image_usage, speech_usage, transcript_usage
+from costguard.providers.hosts import HOSTS, USAGE_HOSTS
 from costguard.providers.rows import Provider, Route
-from costguard.providers.usage import openai_answer, responses_answer, video_answer
+from costguard.providers.usage import embedding_answer, openai_answer
+from costguard.providers.usage_responses import responses_answer, video_answer
 
 # `max_tokens` is deprecated in favor of `max_completion_tokens`, and reasoning models refuse it
 # (developers.openai.com/api/reference, chat completions); others who speak the protocol may only know the old name.
@@ -25,11 +28,15 @@ OPENAI = Provider(
         Route("responses/compact", "responses", responses_answer, deltas=("delta",)),
         Route(r"responses/[^/]+", "responses", responses_answer, method="get", deltas=("delta",), poll=True),
         Route(r"responses/[^/]+/cancel", "responses", responses_answer, poll=True),
-        Route("embeddings", "embeddings", openai_answer, produces_output=False),
+        Route("embeddings", "embeddings", embedding_answer, produces_output=False),
+        Route("rerank", "rerank", embedding_answer, produces_output=False),
         Route("images/(?:generations|edits|variations)", "images", openai_answer, guess=image_usage),
         Route("audio/speech", "speech", openai_answer, guess=speech_usage, deltas=("audio",)),
         Route("audio/(?:transcriptions|translations)", "transcriptions", openai_answer, guess=transcript_usage,
               deltas=("delta",)),
+        Route("batches(?:/[^/]+/cancel)?", "batches", batch_answer, poll=True),
+        Route("batches/[^/]+", "batches", batch_answer, method="get", poll=True),
+        Route("files/[^/]+/content", "batches", batch_file_answer, method="get", poll=True, binary=True),
         Route("videos(?:/[^/]+/remix)?", "videos", video_answer),
         Route(r"threads/(?:[^/]+/)?runs", "runs", responses_answer, max_output=("max_completion_tokens",),
               sets={"": "max_completion_tokens"}, deltas=("value",), ordered=True),
@@ -37,26 +44,11 @@ OPENAI = Provider(
               deltas=("value",), poll=True),
         Route(r"threads/[^/]+/runs/[^/]+", "runs", responses_answer, method="get", poll=True),
     ),
-    free=("/input_tokens", "/moderations", "/batches"),
-    hosts={
-        "api.openai.com": "openai",
-        "openai.azure.com": "azure",
-        "cognitiveservices.azure.com": "azure",
-        "services.ai.azure.com": "azure",
-        "openrouter.ai": "openrouter",
-        "api.x.ai": "xai",
-        "api.deepseek.com": "deepseek",
-        "api.perplexity.ai": "perplexity",
-        "api.together.xyz": "together",
-        "api.together.ai": "together",
-        "api.cerebras.ai": "cerebras",
-        "api.groq.com": "groq",
-        "api.mistral.ai": "mistral",
-        "api.anthropic.com": "anthropic",
-        "generativelanguage.googleapis.com": "google",
-        "api.fireworks.ai": "fireworks",
+    free=("/input_tokens", "/moderations"),
+    hosts=HOSTS,
+    classes={
+        "AzureOpenAI": "azure", "AsyncAzureOpenAI": "azure",
+        "BedrockOpenAI": "bedrock", "AsyncBedrockOpenAI": "bedrock",
     },
-    classes={"AzureOpenAI": "azure", "AsyncAzureOpenAI": "azure"},
-    # Others answer 400 to `stream_options` (openai-python#1469). Azure takes it from this version on, see `site.py`.
-    usage_hosts=("api.openai.com",),
+    usage_hosts=USAGE_HOSTS,
 )  # fmt: skip

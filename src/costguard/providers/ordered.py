@@ -18,7 +18,7 @@ from costguard.call import Call
 from costguard.errors import CostGuardError
 from costguard.events import Outcome, Status
 from costguard.providers.policy import Policy
-from costguard.providers.usage import Answer, fields
+from costguard.providers.usage import Answer, fields, text_in
 
 log = logging.getLogger("costguard.providers")
 
@@ -38,28 +38,50 @@ def remember(call: Call, response_id: str) -> None:
             _open.popitem(last=False)
 
 
-def polled(policy: Policy, call: Call, answer: Answer, content: Any, settle: Callable[[Call, Outcome], None]) -> None:
-    """A response was fetched: settle it if it has ended, was not paid for when it was made, and was not seen yet."""
+def known(key: str) -> bool:
+    """Whether an answer was settled in this process."""
+    return key in _settled
+
+
+def polled(  # noqa: PLR0917
+    policy: Policy,
+    call: Call,
+    answer: Answer,
+    content: Any,
+    settle: Callable[[Call, Outcome], None],
+    batch: str | None = None,
+) -> None:
+    """A response was fetched: settle it if it has ended, was not paid for when it was made, and was not seen yet.
+
+    batch: the id of the batch that it is the sum, or a part, of
+    """
     key = answer.response_id
     state = fields(content).get("status")
     if key is None or not (answer.usage is not None or state in ("cancelled", "failed", "expired")):
         return
+    if batch is not None and answer.usage is None:
+        return
     with _lock:
         orderer = _open.pop(key, None)
-        if orderer is None and (key in _settled or answer.usage is None or not _was_ordered(content)):
+        if orderer is None and batch is not None:
+            orderer = _open.get(batch)
+        if (
+            key in _settled if batch is not None
+            else orderer is None and (key in _settled or answer.usage is None or not _was_ordered(content))
+        ):  # fmt: skip
             return
         _settled[key] = None
         if len(_settled) > MOST:
             _settled.popitem(last=False)
     call.model = answer.model or call.model
     if orderer is not None:
-        call.tags, call.frame, call.model = orderer.tags, orderer.frame, orderer.model
-        call.started_ns = orderer.started_ns
+        call.tags, call.frame, call.started_ns = orderer.tags, orderer.frame, orderer.started_ns
+        call.model = call.model if batch is not None else orderer.model
     status: Status = "cancelled" if state == "cancelled" else "error" if answer.failed else "ok"
     outcome = Outcome(
         status, answer.usage, estimated=answer.usage is None, billable=not (answer.failed and answer.usage is None),
         model=answer.model, response_id=key, by_response=True, context=answer.context, extra=answer.extra,
-        ended_ns=time.time_ns(),
+        reported=answer.reported, summed=answer.summed, ended_ns=time.time_ns(),
     )  # fmt: skip
     try:
         # Without input and output it holds nothing; it tells whoever answers which budgets are meant.
@@ -69,6 +91,38 @@ def polled(policy: Policy, call: Call, answer: Answer, content: Any, settle: Cal
     except Exception:
         log.exception("costguard could not reserve for response %s", key)
     settle(call, outcome)
+
+
+def looked(  # noqa: PLR0917
+    policy: Policy,
+    call: Call,
+    answer: Answer,
+    content: Any,
+    settle: Callable[[Call, Outcome], None],
+    named: str | None,
+) -> None:
+    """A batch was ordered, looked at, or its file read.
+
+    named: the id in the path; None: it is ordered
+    """
+    known_as = named or text_in(fields(content), "id")
+    if known_as is None:
+        return
+    if named is None:
+        remember(call, known_as)
+        return
+    answer.response_id = answer.response_id or known_as
+    call.attempts = 1
+    polled(policy, call, answer, content, settle, known_as)
+
+
+def line(  # noqa: PLR0917
+    policy: Policy, call: Call, answer: Answer, content: Any, settle: Callable[[Call, Outcome], None], batch: str
+) -> None:
+    """One line of the results of a batch, which `call` reads: a call of its own."""
+    part = Call(call.provider, answer.model or call.model, call.operation, 0, None, False, tags=call.tags)
+    part.frame, part.attempts = call.frame, 1
+    polled(policy, part, answer, content, settle, batch)
 
 
 def _was_ordered(content: Any) -> bool:

@@ -34,7 +34,11 @@ class Route:
     inject:      streams report usage only if `stream_options.include_usage` is asked for
     guess:       (request body, answer) to Usage, for answers that never report any; None: by their text
     poll:        asks for an answer that was ordered before: it holds nothing and is counted once
+    each:        a body of lines, each of them an answer of its own for `read`
+    binary:      `read` takes the bytes of the body
     ordered:     every answer starts as pending, whether the request says `background` or not
+    event:       parsed event of a stream to what it says in the words of `Meter.take`: usage, model, id, type, error
+    lines:       a stream has one JSON object or one `data:` on each line, whatever its content type says
     """
 
     path: str
@@ -52,6 +56,10 @@ class Route:
     guess: Callable[[Mapping[str, Any], Any], Usage] | None = None
     poll: bool = False
     ordered: bool = False
+    each: bool = False
+    binary: bool = False
+    event: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    lines: bool = False
     pattern: re.Pattern[bytes] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +97,7 @@ class Provider:
     package:     its SDK's import name; the seam of a Stainless SDK is `<package>._base_client`
     routes:      the priced endpoints, the first match wins; any other path is free
     free:        ends of paths that look priced and are free
-    hosts:       ends of host names to provider names
+    hosts:       ends of host names to provider names; "host/path" where the beginning of the path says more
     classes:     beginnings of client class names to provider names, stronger than hosts
     usage_hosts: ends of host names known to accept `stream_options.include_usage`; others may answer 400
     seams:       the functions to wrap, of an SDK that is not Stainless
@@ -147,13 +155,14 @@ class Provider:
                 return route
         return None
 
-    def at(self, client_class: type, host: str) -> str:
-        """The provider's name for a client's class and host."""
+    def at(self, client_class: type, host: str, path: str = "") -> str:
+        """The provider's name for a client's class and host, and the path that all its requests begin with."""
         for cls in client_class.__mro__:
             for prefix, name in self.classes.items():
                 if cls.__name__.startswith(prefix):
                     return name
         for end, name in self.hosts.items():
-            if host == end or host.endswith("." + end):
+            end, slash, begin = end.partition("/")  # noqa: PLW2901
+            if (host == end or host.endswith("." + end)) and (not slash or f"{path}/".startswith(f"/{begin}/")):
                 return name
         return self.name

@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakSet
 
 from costguard.errors import ConfigError
+from costguard.providers.outer import outermost
 from costguard.providers.patching import ClassPatch, FunctionPatch
 from costguard.providers.policy import Policy
 from costguard.providers.rows import Provider, Seam
@@ -90,7 +91,8 @@ class Seams:
         holder, _, name = seam.name.rpartition(".")
         wrap = partial(seam.wrap, row=self._row, policy_of=self._policy_of)
         if not holder:
-            return FunctionPatch(module, name, wrap) if hasattr(module, name) else None
+            # While a package is being imported, one of its modules may have the name.
+            return FunctionPatch(module, name, wrap) if callable(getattr(module, name, None)) else None
         cls = getattr(module, holder, None)
         return ClassPatch(cls, name, wrap) if cls is not None and hasattr(cls, name) else None
 
@@ -99,5 +101,5 @@ class Seams:
             owner = client if self._row.owner is None else self._row.owner(client)
             policy: Policy | None = getattr(owner, "__dict__", {}).get(POLICY)
             if policy is not None:
-                return policy
+                return outermost(policy)
         return self._policy()

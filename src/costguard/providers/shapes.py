@@ -7,6 +7,7 @@ A shape knows how a family of SDKs passes requests and answers. STAINLESS: `requ
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -21,6 +22,8 @@ PolicyOf = Callable[[], Policy | None]
 """Who answers now; None: nobody, and the call goes straight through."""
 
 RequestFunction = Callable[..., Any]
+
+RETRY = "_sleep_for_retry"
 
 
 def _options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -80,6 +83,23 @@ def async_request(original: RequestFunction, row: Provider, policy_of: PolicyOf)
         return result
 
     return request
+
+
+def before_retry(original: RequestFunction) -> RequestFunction:
+    """Wrap `_sleep_for_retry`, which an SDK calls between two attempts: one that died without an answer after it was
+    sent may be billed all the same, and nobody tells."""
+
+    @wraps(original)
+    def _sleep_for_retry(client: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            flight = getattr(kwargs.get("options"), "__dict__", {}).get(MARK)
+            if flight is not None and flight.marked and kwargs.get("response", ...) is None:
+                flight.unanswered(sys.exc_info()[1])
+        except Exception:
+            log.exception("costguard cannot tell why a request is made again")
+        return original(client, *args, **kwargs)
+
+    return _sleep_for_retry
 
 
 class Tripwire:

@@ -24,6 +24,13 @@ def forget_usage_hosts() -> None:
     _extra = frozenset()
 
 
+def takes_usage(row: Provider, host: str, port: int | None) -> bool:
+    """Whether this host accepts `stream_options.include_usage`, as the row or the app says."""
+    if any(host == end or host.endswith("." + end) for end in row.usage_hosts):
+        return True
+    return host in _extra or f"{host}:{port}" in _extra
+
+
 class Site:
     """provider: its name; usage: streams may be asked for their usage; url: what this was read from."""
 
@@ -33,13 +40,11 @@ class Site:
         host = getattr(client.base_url, "host", "") or ""
         self.url = url
         self.extra = _extra
-        self.provider = row.at(type(client), host)
+        self.provider = row.at(type(client), host, getattr(client.base_url, "path", "").rstrip("/"))
         self.usage = self._takes_usage(row, client, host)
 
     def _takes_usage(self, row: Provider, client: Any, host: str) -> bool:
-        if any(host == end or host.endswith("." + end) for end in row.usage_hosts):
-            return True
-        if host in _extra or f"{host}:{getattr(client.base_url, 'port', None)}" in _extra:
+        if takes_usage(row, host, getattr(client.base_url, "port", None)):
             return True
         if self.provider != "azure" or not host.endswith((".openai.azure.com", ".cognitiveservices.azure.com")):
             return False

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from costguard.call import Call
+from costguard.call import Call, Particulars
 from costguard.events import Outcome
+from costguard.providers import ordered
+from costguard.providers.batches import named_in
 from costguard.providers.body import tap
+from costguard.providers.each import objects
 from costguard.providers.estimate import input_tokens
-from costguard.providers.flight import UNKNOWN_MODEL, Flight, parsed_of
+from costguard.providers.flight import UNKNOWN_MODEL, Flight, never_sent, parsed_of
 from costguard.providers.knobs import deployment
 from costguard.providers.meter import Meter
 from costguard.providers.options import alter, ask_for_usage, body_of, ceiling
@@ -52,6 +55,14 @@ class StainlessFlight(Flight):
         # It refers back to this.
         self.call.knobs = None
 
+    def unanswered(self, error: BaseException | None) -> None:
+        """An attempt died without an answer, and the SDK will try again."""
+        if error is not None and never_sent(error):
+            return
+        if self.call.particulars is None:
+            self.call.particulars = Particulars()
+        self.call.particulars.add(f"attempt {self.call.attempts} got no answer and may be billed too")
+
     def arrived(self, result: Any, *, is_async: bool) -> None:
         """The request function returned: read the answer, or hang the tap on a body that is still to come."""
         client, self._client = self._client, None
@@ -64,6 +75,9 @@ class StainlessFlight(Flight):
                 self._settle(self._answered(self._route.read(result), result))
                 return
             response = None if type(result) is str else _response_in(result)
+            if self._route.binary or (self._route.each and (response is None or response.is_closed)):
+                self._read_whole(result if response is None else response)
+                return
             if type(result) is str and result.lstrip().startswith(("data:", "event:")):
                 # A stream that the caller did not ask for: the SDK hands on its text.
                 meter = Meter(self._route, "text/event-stream", "", self.ended, hide=False)
@@ -80,6 +94,15 @@ class StainlessFlight(Flight):
         except Exception:
             log.exception("costguard could not read the answer to a call to %s", self.call.model)
             self._settle(Outcome("ok", None, estimated=True))
+
+    def _read_whole(self, result: Any) -> None:
+        """A file, or a text of many answers. What is not read yet, or was settled before, is passed over."""
+        content = result if type(result) is str else result.content if getattr(result, "is_closed", False) else b""
+        if self._route.each:
+            for line in objects(content):
+                self.one(line)
+        elif not ordered.known(self._body.get("batch") or ""):
+            self._settle(self._answered(self._route.read(content), content))
 
     def _set(self, **changes: Any) -> bool:
         options = self._options
@@ -103,6 +126,8 @@ def begin(row: Provider, policy: Policy, client: Any, options: Any, kwargs: dict
         return None
     try:
         body = body_of(options)
+        if route.poll and route.operation == "batches":
+            body = {"batch": named_in(options.url)}
         site = site_of(row, client)
         model = body.get("model") or deployment(options.url, client.base_url)
         streamed = kwargs.get("stream") is True

@@ -11,15 +11,16 @@ from collections.abc import Callable, Mapping
 from math import ceil, isfinite
 from typing import Any
 
-from costguard.events import Outcome
+from costguard.events import Outcome, Status
 from costguard.pricing.usage import Usage
+from costguard.providers.charged import charged
 
 _EMPTY: dict[str, Any] = {}
+_new = object.__new__
 MOST = 1 << 48
 """Counts from here on are noise, beyond any real call, that no store could add up."""
 
-STANDARD = frozenset((None, "", "default", "standard", "auto", "not_available", "global"))
-_UNFINISHED = frozenset(("queued", "in_progress", "requires_action", "cancelling"))
+STANDARD = frozenset((None, "", "default", "standard", "auto", "on_demand", "not_available", "global"))
 
 
 class Answer(Outcome):
@@ -28,26 +29,31 @@ class Answer(Outcome):
     usage:     None when it says nothing readable
     context:   what else the price depends on, as it says; standard values are left out
     extra:     usage billed at another model's price
+    reported:  nano-dollars that the provider says it charged, `extra` included
     pending:   accepted, not answered yet: usage comes with a later poll
     failed:    the provider reports that it failed
     """
 
-    __slots__ = ("failed", "pending")
+    # Defaults of the class: to set them all on each answer, as `Outcome` does, would cost more than the rest.
+    status: Status = "ok"
+    estimated = False
+    billable = True
+    by_response = False
+    context: tuple[tuple[str, str], ...] = ()
+    extra: tuple[tuple[str, Usage], ...] = ()
+    reported: int | None = None
+    summed = False
+    ended_ns = 0
+    pending = False
+    failed = False
+    usage: Usage | None
+    model: str | None
+    response_id: str | None
 
     def __init__(self, usage: Usage | None = None, model: str | None = None, response_id: str | None = None) -> None:
-        # As `Outcome.__init__` sets them; calling it would cost more than the rest.
-        self.status = "ok"
         self.usage = usage
-        self.estimated = False
-        self.billable = True
         self.model = model
         self.response_id = response_id
-        self.by_response = False
-        self.context = ()
-        self.extra = ()
-        self.ended_ns = 0
-        self.pending = False
-        self.failed = False
 
 
 Reader = Callable[[Any], Answer]
@@ -102,26 +108,35 @@ def openai_usage(raw: Any) -> Usage | None:
         details, more = source.get("input_tokens_details"), source.get("output_tokens_details")
         if taken is None:
             return seconds_usage(source.get("seconds")) if source.get("type") == "duration" else None
-    if details is None and len(source) > 3:
-        details = source.get("prompt_token_details") or source.get("input_token_details")
     if type(taken) is not int or type(given) is not int or not (0 <= taken < MOST and 0 <= given < MOST):
         taken, given = _unusual(taken, given, source)
         if taken is None or given is None:
             return None
+    if details is None or len(source) > 5:
+        taken, given, details, more = _elsewhere(source, taken, given, details, more)
     buckets: dict[str, int] = {}
     parts = _EMPTY if details is None else fields(details)
-    if parts and (
-        parts.get("cached_tokens") or parts.get("audio_tokens") or parts.get("image_tokens")
-        or parts.get("cache_write_tokens")
-    ):  # fmt: skip
+    cached = parts.get("cached_tokens") if parts else None
+    if parts and (parts.get("audio_tokens") or parts.get("image_tokens") or parts.get("cache_write_tokens")):
         _split_input(buckets, taken, parts)
-    elif taken:
-        buckets["input"] = taken
+    else:
+        if cached:
+            cached = cached if type(cached) is int and 0 < cached <= taken else part_of(parts, "cached_tokens", taken)
+            taken -= cached
+        if taken:
+            buckets["input"] = taken
+        if cached:
+            buckets["cache_read"] = cached
     reasoning = 0
     if more is not None:
         parts = fields(more)
-        if parts.get("reasoning_tokens"):
-            reasoning = part_of(parts, "reasoning_tokens", given)
+        reasoning = parts.get("reasoning_tokens") or 0
+        if reasoning:
+            if type(reasoning) is not int or not 0 < reasoning < MOST:
+                reasoning = part_of(parts, "reasoning_tokens", MOST)
+            # xAI's chat has them outside of the completion (https://docs.x.ai/docs/guides/reasoning), others inside.
+            if reasoning > given or source.get("total_tokens") != taken + (cached or 0) + given:
+                given, reasoning = _reasoned(source, buckets, given, reasoning)
         if parts.get("audio_tokens") or parts.get("image_tokens"):
             audio = part_of(parts, "audio_tokens", given)
             image = part_of(parts, "image_tokens", given - audio)
@@ -133,7 +148,19 @@ def openai_usage(raw: Any) -> Usage | None:
     if given:
         buckets["output"] = given
     # A call that consumed nothing at all has not been reported: some gateways fill in zeros.
-    return Usage.trusted(buckets, reasoning) if buckets else None
+    if not buckets:
+        return None
+    usage = _new(Usage)
+    usage.buckets = buckets
+    usage.reasoning_tokens = reasoning
+    return usage
+
+
+def _reasoned(source: Mapping[str, Any], buckets: dict[str, int], given: int, reasoning: int) -> tuple[int, int]:
+    """Output and reasoning, where the total does not say that one is part of the other."""
+    if source.get("total_tokens") == sum(buckets.values()) + given + reasoning:
+        return given + reasoning, reasoning
+    return given, reasoning if reasoning <= given else 0
 
 
 def _unusual(taken: Any, given: Any, source: Mapping[str, Any]) -> tuple[int | None, int | None]:
@@ -141,6 +168,34 @@ def _unusual(taken: Any, given: Any, source: Mapping[str, Any]) -> tuple[int | N
     if given is None and "completion_tokens" not in source and "output_tokens" not in source:
         given = 0
     return count_of(taken), count_of(given)
+
+
+_CACHED = ("num_cached_tokens", "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+"""Where Mistral, DeepSeek, Together and Moonshot, and gateways to Anthropic tell of cached tokens."""
+
+
+def _elsewhere(
+    source: Mapping[str, Any], taken: int, given: int, details: Any, more: Any
+) -> tuple[int, int, Mapping[str, Any] | None, Any]:
+    """What some say in other places than OpenAI: input, output and their details."""
+    parts = fields(details or source.get("prompt_token_details") or source.get("input_token_details"))
+    more = more or source.get("output_token_details")
+    found: dict[str, Any] = {}
+    if not parts.get("cached_tokens"):
+        told = [source[name] for name in _CACHED if source.get(name)]
+        found = {"cached_tokens": told[0]} if told else {}
+    if source.get("cache_creation_input_tokens") and not parts.get("cache_write_tokens"):
+        found["cache_write_tokens"] = source["cache_creation_input_tokens"]
+    total = count_of(source.get("total_tokens"))
+    if total is not None and total > taken + given:
+        audio = part_of(parts, "audio_tokens", MOST)
+        if "prompt_audio_seconds" in source and total == taken + given + audio:
+            # Mistral's audio is outside of the prompt.
+            taken += audio
+        elif not parts and more is None and source.get("completion_tokens") is not None:
+            # Gemini behind OpenAI's protocol: its thoughts stand in the total alone, and are billed as output.
+            more = {"reasoning_tokens": total - taken - given}
+    return taken, given, {**parts, **found} if found else parts, more
 
 
 def _split_input(buckets: dict[str, int], total: int, details: Mapping[str, Any]) -> None:
@@ -205,11 +260,27 @@ def openai_answer(response: Any) -> Answer:
     tier = source.get("service_tier")
     if type(tier) is str and tier not in STANDARD:
         answer.context = (("service_tier", tier),)
-    if raw is None:
+    if raw is not None:
+        # What is no part of an SDK's own model, of which parsed JSON knows nothing.
+        more = raw if type(raw) is dict else getattr(raw, "__pydantic_extra__", None)
+        if more:
+            answer.reported = charged(more)
+    else:
         # Groq puts the usage of a stream into an object of its own.
         inner = fields(source.get("x_groq")).get("usage")
         if inner is not None:
             answer.usage = openai_usage(inner)
+    return answer
+
+
+def embedding_answer(response: Any) -> Answer:
+    """Embeddings and reranking: all tokens are input; some say nothing but the total, or count searches."""
+    answer = openai_answer(response)
+    if answer.usage is None:
+        usage = fields(fields(response).get("usage"))
+        found = {"input": count_of(usage.get("total_tokens")), "search_units": count_of(usage.get("search_units"))}
+        buckets = {name: count for name, count in found.items() if count}
+        answer.usage = Usage.trusted(buckets) if buckets else None
     return answer
 
 
@@ -222,58 +293,3 @@ def is_final(event: Mapping[str, Any], *, merged: bool) -> bool:
     if not choices or not isinstance(choices, list):
         return True
     return any(fields(choice).get("finish_reason") for choice in choices)
-
-
-def responses_answer(response: Any) -> Answer:
-    """The Responses API, and runs of threads: like chat, with a status, and tools that are billed by the call.
-
-    https://platform.openai.com/docs/pricing#built-in-tools: searches count, opened pages do not.
-    """
-    answer = openai_answer(response)
-    source = fields(response)
-    status = source.get("status")
-    answer.pending = type(status) is str and status in _UNFINISHED and answer.usage is None
-    answer.failed = status == "failed"
-    output = source.get("output")
-    tools = fields(source.get("tool_usage"))
-    if answer.usage is not None and (output or tools):
-        for name, count in _tool_calls(output if isinstance(output, list) else [], tools).items():
-            answer.usage.buckets[name] = count
-        drawn = openai_usage(tools.get("image_gen"))
-        if drawn is not None and drawn.buckets:
-            answer.extra = ((_image_model(source), drawn),)
-    return answer
-
-
-def _tool_calls(output: list[Any], tools: Mapping[str, Any]) -> dict[str, int]:
-    calls: dict[str, int] = {}
-    for each in output:
-        item = fields(each)
-        kind = item.get("type")
-        if kind == "web_search_call":
-            name = "web_searches" if fields(item.get("action")).get("type", "search") == "search" else None
-        elif kind == "file_search_call":
-            name = "file_searches"
-        else:
-            name = "code_executions" if kind == "code_interpreter_call" else None
-        if name:
-            calls[name] = calls.get(name, 0) + 1
-    billed = count_of(fields(tools.get("web_search")).get("num_requests"))
-    if billed:
-        calls["web_searches"] = billed
-    return calls
-
-
-def _image_model(source: Mapping[str, Any]) -> str:
-    tools = source.get("tools")
-    for tool in tools if isinstance(tools, list) else ():
-        declared = fields(tool)
-        if declared.get("type") == "image_generation" and type(declared.get("model")) is str:
-            return str(declared["model"])
-    return "gpt-image-1"
-
-
-def video_answer(response: Any) -> Answer:
-    """Videos are billed by the second asked for, which the job states at once."""
-    source = fields(response)
-    return Answer(seconds_usage(source.get("seconds")), text_in(source, "model"), text_in(source, "id"))

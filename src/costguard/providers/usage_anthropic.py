@@ -10,16 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from costguard.pricing.usage import Usage
-from costguard.providers.usage import STANDARD, Answer, count_of, fields, part_of, text_in
+from costguard.providers.charged import charged
+from costguard.providers.usage import MOST, STANDARD, Answer, count_of, fields, part_of
 
 
 def anthropic_usage(raw: Any) -> Usage | None:
     """Input is the sum of plain, read and written tokens; output includes thinking."""
     source = fields(raw)
-    taken, given = count_of(source.get("input_tokens")), count_of(source.get("output_tokens"))
+    taken, given = source.get("input_tokens"), source.get("output_tokens")
     read, written = source.get("cache_read_input_tokens"), source.get("cache_creation_input_tokens")
-    if taken is None or given is None:
-        return None
+    if type(taken) is not int or type(given) is not int or not (0 <= taken < MOST and 0 <= given < MOST):
+        taken, given = count_of(taken), count_of(given)
+        if taken is None or given is None:
+            return None
     buckets: dict[str, int] = {}
     if taken:
         buckets["input"] = taken
@@ -31,7 +34,8 @@ def anthropic_usage(raw: Any) -> Usage | None:
         if count_of(written) is None:
             return None
         # After turns of server tools the breakdown may not add up: the remainder has the usual five minutes.
-        hour = part_of(fields(source.get("cache_creation")), "ephemeral_1h_input_tokens", written)
+        split = source.get("cache_creation")
+        hour = 0 if split is None else part_of(fields(split), "ephemeral_1h_input_tokens", written)
         if hour:
             buckets["cache_write_1h"] = hour
         if written > hour:
@@ -58,11 +62,19 @@ def anthropic_answer(response: Any) -> Answer:
     """
     source = fields(response)
     raw = source.get("usage")
-    answer = Answer(None, text_in(source, "model"), text_in(source, "id"))
+    model, response_id = source.get("model"), source.get("id")
+    answer = Answer(
+        None if raw is None else anthropic_usage(raw),
+        model if type(model) is str else None,
+        response_id if type(response_id) is str else None,
+    )
     if raw is None:
         return answer
-    answer.usage = anthropic_usage(raw)
     usage = fields(raw)
+    # OpenRouter and other gateways speak this protocol too.
+    more = raw if type(raw) is dict else getattr(raw, "__pydantic_extra__", None)
+    if more:
+        answer.reported = charged(more)
     tier, speed, place = usage.get("service_tier"), usage.get("speed"), usage.get("inference_geo")
     if tier != "standard" or speed is not None or place is not None:
         answer.context = tuple(

@@ -12,6 +12,7 @@ from typing import Any
 from costguard.errors import ConfigError
 from costguard.ledger.base import LEASE, Ledger, Sum
 from costguard.money import from_nanos
+from costguard.reports.unpriced import Unpriced, unpriced
 from costguard.tags import UNATTRIBUTED, Tags
 
 COLUMNS = ("provider", "model", "operation", "status", "day")
@@ -62,9 +63,9 @@ class Spend:
         """Plain values; amounts as strings."""
         return {
             "calls": self.calls,
-            "cost": _plain(self.cost),
+            "cost": plain_usd(self.cost),
             **{name: getattr(self, name) for name in _COUNTS if name != "calls"},
-            "estimated_cost": _plain(self.estimated_cost),
+            "estimated_cost": plain_usd(self.estimated_cost),
         }
 
 
@@ -82,6 +83,7 @@ class SpendReport:
     since, until: UTC, `until` not included; None: from the first, to the last
     where:        the tag values that every call has
     unattributed: USD of the rows that lack at least one of the tags asked for
+    unpriced:     the models without a price, with near names
     lost_leases:  USD charged on budgets for leases of workers that died, each budget for itself; in no row
     """
 
@@ -93,6 +95,7 @@ class SpendReport:
     total: Spend
     unattributed: Decimal = field(default=Decimal(0))
     lost_leases: Decimal = field(default=Decimal(0))
+    unpriced: tuple[Unpriced, ...] = ()
 
     def share(self, cost: Decimal) -> Decimal:
         """Part of the total, 0 to 1; 0 where nothing was spent."""
@@ -107,8 +110,12 @@ class SpendReport:
             "where": dict(self.where),
             "currency": "USD",
             "total": self.total.to_json(),
-            "unattributed": {"cost": _plain(self.unattributed), "share": _plain_share(self.share(self.unattributed))},
-            "lost_leases": _plain(self.lost_leases),
+            "unattributed": {
+                "cost": plain_usd(self.unattributed),
+                "share": _plain_share(self.share(self.unattributed)),
+            },
+            "lost_leases": plain_usd(self.lost_leases),
+            "unpriced": [one.to_json() for one in self.unpriced],
             "rows": [
                 {"group": dict(row.group), "share": _plain_share(self.share(row.cost)), **row.to_json()}
                 for row in self.rows
@@ -155,9 +162,11 @@ def spend(
         rows.sort(key=lambda row: row.group["day"])
     asked = [name for name in names if name not in COLUMNS]
     unattributed = [row.cost for row in rows if any(row.group[name] == UNATTRIBUTED for name in asked)]
+    total = Spend.of({}, sums)
+    without = unpriced(ledger.sums(("provider", "model"), tags, **bounds)) if total.unpriced_calls else ()
     return SpendReport(
-        names, begin, end, tags, tuple(rows) if names else (), Spend.of({}, sums), sum(unattributed, Decimal(0)),
-        Spend.of({}, lost).cost,
+        names, begin, end, tags, tuple(rows) if names else (), total, sum(unattributed, Decimal(0)),
+        Spend.of({}, lost).cost, without,
     )  # fmt: skip
 
 
@@ -201,7 +210,7 @@ def _ns(value: datetime | None) -> int | None:
     return None if value is None else (value - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def _plain(amount: Decimal) -> str:
+def plain_usd(amount: Decimal) -> str:
     """Nine places at most, two at least: "0.00", "1.25", "0.000012345"."""
     whole, _, fraction = f"{amount:f}".partition(".")
     return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"

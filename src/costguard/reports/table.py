@@ -7,6 +7,7 @@ from io import StringIO
 
 from costguard.money import show_usd
 from costguard.reports.spend import Spend, SpendReport
+from costguard.reports.unpriced import Unpriced
 
 
 def as_table(report: SpendReport, *, width: int | None = None, color: bool = False) -> str:
@@ -50,6 +51,7 @@ def as_table(report: SpendReport, *, width: int | None = None, color: bool = Fal
 
 _HEADINGS = ("cost", "share", "calls", "input", "output", "unpriced", "estimated")
 _LEAST = 8
+_MOST_UNPRICED = 20
 _AS_WIDE_AS_NEEDED = 1000
 
 
@@ -82,6 +84,10 @@ def _notes(report: SpendReport) -> list[str]:
             f"Not in the total: {_count(total.unpriced_calls, 'call')} without a price "
             f"({_count(total.unpriced_tokens, 'token')}); they are not free."
         )
+        notes += [_unpriced(one) for one in report.unpriced[:_MOST_UNPRICED]]
+        if len(report.unpriced) > _MOST_UNPRICED:
+            notes.append(f"  and {len(report.unpriced) - _MOST_UNPRICED:,} more models; --json has them all")
+        notes.append("Once they have a price, past calls get it by: costguard reprice")
     if total.estimated_calls:
         notes.append(
             f"Estimated: {show_usd(total.estimated_cost)} of the total, {_count(total.estimated_calls, 'call')} "
@@ -98,6 +104,12 @@ def _notes(report: SpendReport) -> list[str]:
             f"leased; their calls in flight may have cost some of it."
         )
     return notes
+
+
+def _unpriced(one: Unpriced) -> str:
+    near = f"; near names: {', '.join(one.near)}" if one.near else ""
+    name, way_out = _visible(one.name), _visible(one.way_out)
+    return f"  {name}: {_count(one.calls, 'call')}, {_count(one.tokens, 'token')}{near}; {way_out}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -21,6 +21,9 @@ log = logging.getLogger("costguard.web")
 Value = str | Callable[[Any], Any] | None
 """A tag's value, or a callable of the request that gives it (or None: unattributed)."""
 
+MOST_DOWNGRADED = 5
+"""Pairs of models that one response names."""
+
 TagsOption = Mapping[str, Value] | Callable[[Any], Any] | None
 
 
@@ -52,7 +55,7 @@ class Exchange:
     headers:  tag name to request header, for tags that nothing else gave. It trusts the caller: anybody
               who can send the header chooses who pays. Only for callers that you authenticate
               yourself, such as a gateway that strips the header from outside requests.
-    cost_headers: tell the cost of the request, the remainder and the reset in the response
+    cost_headers: tell the cost of the request, the remainder, the reset and a downgrade in the response
     amounts:  False keeps amounts of money out of refusals and of the remaining-header
     check:    ask the guard before the app runs; the route is not known yet, so budgets that count
               by route are better asked by the route's own decorator
@@ -187,8 +190,9 @@ class Exchange:
     def cost_fields(self, frame: Frame) -> list[tuple[str, str]]:
         """X-CostGuard-Cost (USD of all calls of this request so far), -Remaining (USD) and -Reset (seconds).
 
-        The last two are of the tightest budget. Headers leave before the body, so for a stream the
-        cost is that of the calls which ended before its first byte.
+        The last two are of the tightest budget. Where a budget had another model asked, X-CostGuard-Downgraded names
+        both, as in "gpt-4o -> gpt-4o-mini", several with commas between them. Headers leave before the body, so for a
+        stream the cost is that of the calls which ended before its first byte.
         """
         standings: Sequence[StandingLike] = ()
         if self.guard is not None:
@@ -213,6 +217,8 @@ class Exchange:
         if frame.unpriced:
             # Unknown is not zero: the cost beside it does not hold these calls.
             fields.append(("X-CostGuard-Unpriced", str(frame.unpriced)))
+        if frame.downgraded:
+            fields.append(("X-CostGuard-Downgraded", _downgraded(frame)))
         tightest = min(standings, key=lambda standing: standing.remaining, default=None)
         if tightest is not None:
             if self.amounts:
@@ -221,6 +227,15 @@ class Exchange:
                 left = (tightest.resets_at - datetime.now(UTC)).total_seconds()
                 fields.append(("X-CostGuard-Reset", str(max(0, int(left) + 1))))
         return fields
+
+
+def _downgraded(frame: Frame) -> str:
+    return ", ".join([f"{_plain(asked)} -> {_plain(model)}" for asked, model in frame.downgraded[:MOST_DOWNGRADED]])
+
+
+def _plain(model: str) -> str:
+    """The name of a model may come from a client: nothing of it ends the header, or looks like another name."""
+    return "".join([letter for letter in model[:100] if letter.isascii() and letter.isprintable() and letter != ","])
 
 
 def may_be_awaited(answer: object) -> bool:
