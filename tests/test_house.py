@@ -26,9 +26,10 @@ FILE_FLOORS = {
     "events": 3, "prices_shown": 3, "adjustment": 3, "notice": 3, "holds": 3, "budget_file": 3,
     "admission": 6, "recorder": 6, "waiting": 6, "routes": 6, "guard": 6, "asking": 6, "attempt": 6, "fitting": 6,
     "local_limits": 6, "offload": 6, "overshoot": 6, "readings": 6, "refusals": 6, "settings": 6, "soft_actions": 6,
-    "terms": 6, "seeding": 6, "beside": 6, "closing": 6, "correcting": 6, "reprice": 6, "rolling": 6, "repricing": 6, "notices": 6,
-    "budget_source": 6,
-    "cli": 8, "cli_store": 8, "cli_rules": 8, "cli_budgets": 8, "cli_grants": 8, "cli_upkeep": 8, "cli_reprice": 8, "cli_prices": 8,
+    "terms": 6, "seeding": 6, "beside": 6, "closing": 6, "correcting": 6, "reprice": 6, "rolling": 6, "repricing": 6,
+    "notices": 6, "budget_source": 6,
+    "cli": 8, "cli_store": 8, "cli_rules": 8, "cli_budgets": 8, "cli_grants": 8, "cli_upkeep": 8, "cli_reprice": 8,
+    "cli_prices": 8,
 }  # fmt: skip
 FLOORS = ROOM_FLOORS | FILE_FLOORS
 """A new file or room is given its floor here; see the map in docs/glossary.md."""
