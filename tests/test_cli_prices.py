@@ -122,6 +122,7 @@ def test_an_address_that_cannot_be_fetched_is_listed_as_such() -> None:
     [
         (("show", "gpt-4o", "--prices", "/nowhere.toml"), "/nowhere.toml"),
         (("show", "gpt-4o", "--at", "yesterday"), "yesterday"),
+        (("show", "deepseek/deepseek-chat", "--at", "9999-12-31"), "between 1970 and 2200"),
         (("check",), "--store"),
     ],
 )
@@ -160,6 +161,21 @@ def test_every_model_of_the_ledger_is_checked(tmp_path: Path) -> None:
     assert result.exit_code == 1
     for words in ("openai/gpt-6-sool", "near: gpt-6-sol", "last call $1.10, now $2.10", "costguard reprice"):
         assert words in result.stdout
+
+
+def test_a_reprice_does_not_hide_what_its_calls_used_and_has_no_price(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'costs.db'}"
+    mine = {"acme/m": {"input": "1", "output": "1"}}
+    with Guard(store, engine="direct") as guard:
+        call = Call("acme", "m")
+        guard.reserve(call)
+        guard.settle(call, Outcome("ok", Usage.of({"input": 1_000_000, "web_searches": 2})))
+        with Guard(guard.ledger, prices=mine) as later:
+            assert later.reprice(dry_run=False, author="ann").written == 1
+    prices = tmp_path / "prices.json"
+    prices.write_text(json.dumps(mine))
+    (checked,) = told("check", "--store", store, "--prices", str(prices), code=1)["models"]
+    assert (checked["state"], checked["missing"], checked["calls"]) == ("partial", ["web_searches"], 1)
 
 
 def test_a_ledger_whose_models_have_all_their_prices_is_fine(tmp_path: Path) -> None:

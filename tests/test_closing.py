@@ -66,6 +66,7 @@ def test_a_store_that_does_not_answer_is_not_waited_for_longer_than_was_said(pro
     guard.flush(DEADLINE)
     # It answers when this test is over, and no call to it ends before.
     proxy.gate.clear()
+    guard.settle(Call("openai", "gpt-4o"), Outcome("ok", Usage(output_tokens=1)))
     with pytest.raises(StoreUnavailable, match=r"not closed within 0\.5 s"):
         guard.close(timeout=0.5)
 

@@ -251,6 +251,28 @@ def test_the_model_that_answered_is_the_one_that_is_priced(guard: Guard) -> None
     assert (entry.model, entry.cost) == ("gpt-4o-mini-2024-07-18", Decimal("0.15"))
 
 
+@pytest.mark.parametrize(
+    ("asked", "answered", "cost"),
+    [
+        ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5-20250929", "3"),
+        ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", "anthropic.claude-sonnet-4-5-20250929-v1:0", "3"),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/global.anthropic.claude-opus-4-6-v1", "claude-opus-4-6", "5"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5-20250929", "3.3"),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5-20250929", "3.3"),
+        ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-sonnet-4-5-20250929", "3.3"),
+    ],
+)
+def test_an_inference_profile_of_bedrock_costs_what_is_asked_for(
+    guard: Guard, asked: str, answered: str, cost: str
+) -> None:
+    made = Call("bedrock", asked)
+    guard.reserve(made)
+    guard.settle(made, Outcome("ok", Usage(input_tokens=1_000_000), model=answered))
+    (entry,) = guard.entries()
+    assert entry.cost == Decimal(cost)
+    assert guard.reprice(dry_run=True).unchanged == 1
+
+
 def test_a_model_without_a_price_is_recorded_and_never_free(guard: Guard) -> None:
     made = Call("openai", "my-own-model")
     guard.reserve(made)

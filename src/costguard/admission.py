@@ -109,7 +109,7 @@ class Admission:
                 if stops or not self._is_plain(limits, windows):
                     return ELSEWHERE if far else self._begin(call, limits, windows, blocking=blocking)
             hold = call.hold = Hold(call, limits, 0, call.started_ns + self._hold_lifetime_ns)
-            rates = self._book.rates(call.provider, call.model, call.started_ns)
+            rates = self._book.rates(call.provider, call.model, call.started_ns, call.context)
             if rates is None:
                 rates = self._without_price(call, limits)
                 if rates is None:
@@ -161,7 +161,7 @@ class Admission:
         hold = call.hold = Hold(call, limits, 0, call.started_ns + self._hold_lifetime_ns)
         if not (call.input_tokens or call.produces_output):
             return None  # a poll: what it asks for was held when it was ordered
-        rates = self._book.rates(call.provider, call.model, call.started_ns)
+        rates = self._book.rates(call.provider, call.model, call.started_ns, call.context)
         if rates is None:
             rates = self._without_price(call, (*limits, *windows))
         try:

@@ -99,13 +99,14 @@ class Call:
     tags, frame:         of the moment the call was made: at settling time the current context
                          belongs to whoever reads or drops the stream
     started_ns:          wall clock, nanoseconds since 1970
+    context:             what it asks for that makes it dearer, e.g. (("service_tier", "priority"),), sorted
     attempts:            HTTP requests made for it, SDK retries included
     sizing, hold, particulars: set by whoever reserves
     knobs:               how the request can be altered; only until it is sent
     """
 
     __slots__ = (
-        "attempts", "frame", "hold", "id", "input_tokens", "knobs", "max_output_tokens",
+        "attempts", "context", "frame", "hold", "id", "input_tokens", "knobs", "max_output_tokens",
         "model", "operation", "particulars", "produces_output", "provider", "sizing", "started_ns", "streamed", "tags",
     )  # fmt: skip
 
@@ -132,6 +133,7 @@ class Call:
         self.streamed = streamed
         self.frame = frame
         self.tags = tags if tags is not None else NO_TAGS if frame is None else frame.current()
+        self.context: tuple[tuple[str, str], ...] = ()
         self.attempts = 0
         self.sizing: Any = None
         self.hold: Any = None

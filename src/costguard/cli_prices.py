@@ -33,6 +33,8 @@ Prices = Annotated[
 ]
 Provider = Annotated[str | None, typer.Option("--provider", help="Such as openai, azure or bedrock")]
 
+_YEARS = (1970, 2200)
+
 
 @app.command(name="show")
 def show_prices(
@@ -110,6 +112,8 @@ def _moment_ns(text: str | None) -> int:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ConfigError(f"--at {text!r} is not a moment; write it as 2026-11-01 or 2026-11-01T16:00") from None
+    if not _YEARS[0] <= moment.year <= _YEARS[1]:
+        raise ConfigError(f"--at {text!r} is not between {_YEARS[0]} and {_YEARS[1]}")
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     return int(moment.timestamp()) * 10**9
 

@@ -28,6 +28,7 @@ from costguard.notices import Notices
 from costguard.offload import Offload, finished
 from costguard.overshoot import Overshoot
 from costguard.pricing.book import PriceBook
+from costguard.providers import collected
 from costguard.recorder import Recorder
 from costguard.routes import budget_route, feature_route
 
@@ -91,6 +92,7 @@ class Guard(Asking, Closing, Correcting):
         balances: str | None = None,
         refresh: float | None = None,
     ) -> None:
+        collected.notice()
         terms = dict(wait=wait, fit=fit, fit_floor=fit_floor, observe=observe, stop_at_limit=stop_at_limit)  # noqa: C408
         settings.check(
             holds=holds, on_store_failure=on_store_failure, on_unpriced=on_unpriced, hold_lifetime=hold_lifetime,
@@ -166,7 +168,8 @@ class Guard(Asking, Closing, Correcting):
                 for delay in delays:
                     await sleep(delay)
         except BaseException as error:
-            self._admission.not_made(call, error)
+            # A coroutine that nobody waits for any more may be ended by a garbage collection.
+            collected.tell(partial(self._admission.not_made, call, error))
             raise
         if not self._admission.near:
             await self._admission.elsewhere(call, delays)
@@ -179,6 +182,7 @@ class Guard(Asking, Closing, Correcting):
         hold: Hold | None = call.hold
         if (
             self._admission.near
+            or collected.is_running()
             # Leases are settled in this process.
             or (hold is not None and hold.leases)
             or self.ledger.local(hold or Hold(call, (), 0, 0))
@@ -189,6 +193,10 @@ class Guard(Asking, Closing, Correcting):
 
     def settle(self, call: Call, outcome: Outcome) -> None:
         """Record what a call cost. Never raises: what goes wrong here must not cost the caller a paid answer."""
+        if collected.is_running():
+            # This thread may hold the lock of the ledger.
+            collected.tell(partial(self.settle, call, outcome))
+            return
         try:
             self._recorder.record(call, outcome)
         except Exception:

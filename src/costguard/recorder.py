@@ -22,6 +22,7 @@ from costguard.notices import Notices
 from costguard.overshoot import Overshoot
 from costguard.pricing.book import PriceBook, Rates
 from costguard.pricing.flat import flat
+from costguard.pricing.naming import is_profile_of
 from costguard.pricing.reported import reported_rates
 from costguard.pricing.usage import NO_USAGE, Usage
 
@@ -29,6 +30,9 @@ log = logging.getLogger("costguard")
 
 MOST_WAITING = 100_000
 """Entries kept in memory while the store cannot be reached. Past it they go to the log, whole."""
+
+_OF_ALL_MODELS = ("batch", "inference_geo")
+"""What makes each model that answered in one request cheaper or dearer; a service tier is that of one."""
 
 _RETRY_NS = 1_000_000_000
 _BACKGROUND = UUID("6f1c7f0e-6f0b-4c5e-9a64-6d0d8a3b8f11")
@@ -93,7 +97,8 @@ class Recorder:
         for number, (model, usage) in enumerate(outcome.extra):
             # Billed at another model's price: an entry of its own, under the same limits. Its id follows
             # from the first's, so that settling again, or reading a background response again, adds nothing.
-            beside = Outcome(outcome.status, usage, model=model, ended_ns=outcome.ended_ns)
+            context = tuple([fact for fact in outcome.context if fact[0] in _OF_ALL_MODELS])
+            beside = Outcome(outcome.status, usage, model=model, context=context, ended_ns=outcome.ended_ns)
             if outcome.reported is not None:
                 # What the provider says is the sum.
                 beside.reported = 0
@@ -119,6 +124,8 @@ class Recorder:
     def _entry(self, call: Call, outcome: Outcome) -> Entry:
         usage, estimated = outcome.usage, outcome.estimated
         model = outcome.model or call.model
+        if call.provider == "bedrock" and model != call.model and is_profile_of(call.model, model):
+            model = call.model
         rates: Rates | None = None
         reason: str | None = None
         nanos: int | None = 0

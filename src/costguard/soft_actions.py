@@ -67,7 +67,7 @@ class SoftActions:
         model = action.removeprefix(_DOWNGRADE)
         if model == call.model:
             return None
-        found = self._terms.book.rates(call.provider, model, call.started_ns)
+        found = self._terms.book.rates(call.provider, model, call.started_ns, call.context)
         if found is None:
             if model not in _warned:
                 _warned.add(model)

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -370,6 +371,34 @@ def test_a_stream_dropped_in_a_garbage_collection_is_recorded_when_flush_returns
         assert held_and_spent(guard) == (0, Decimal("0.1"))
 
 
+def test_a_stream_that_a_garbage_collection_ends_under_the_lock_of_its_ledger_is_recorded() -> None:
+    class Collecting(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            gc.collect()
+            return super().__iter__()
+
+    def stream() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            guard.settle(made, Outcome("closed", TEN_CENTS))
+
+    with Guard("memory://", budgets=["$1/ever"]) as guard:
+        made = call()
+        guard.reserve(made)
+        ring: list[Any] = [stream()]
+        ring.append(ring)
+        next(ring[0])
+        del ring
+        # It goes through what it is given under its lock, which any thread's own statement may be at.
+        asking = threading.Thread(target=guard.ledger.balances, args=(Collecting(),), daemon=True)
+        asking.start()
+        asking.join(20)
+        assert not asking.is_alive()
+        guard.flush()
+        assert held_and_spent(guard) == (0, Decimal("0.1"))
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_process_forked_while_another_thread_settles_can_settle_too(tmp_path: Path) -> None:
     settling, forked = threading.Event(), threading.Event()
@@ -449,8 +478,8 @@ def test_a_time_limit_that_ends_the_wait_for_money_ends_the_call() -> None:
         with Provider() as provider, Guard("memory://", budgets=["$0.15/ever"], wait=30) as guard:
             guard.instrument()
             guard.reserve(call())
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
             client = OpenAI(base_url=provider.url, api_key="none", max_retries=0)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
             with pytest.raises(SoftTimeLimitExceeded):
                 client.chat.completions.create(
                     model="gpt-4o", messages=[{"role": "user", "content": "x"}], max_tokens=10_000

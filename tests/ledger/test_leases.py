@@ -279,6 +279,29 @@ def test_what_another_worker_needs_is_given_back_while_calls_run(
     assert far.inner.balances([on]) == [(90 * CENT, 9.1 * CENT)]
 
 
+def test_leases_are_kept_alive_while_slices_end_faster_than_the_store_takes_them_back(
+    ledger: LeaseLedger, far: Far, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rich, poor = limit("$1000/day per user"), limit("$0.10/day")
+    slow = hold(rich, cents=5, at_ns=clock.now)
+    assert ledger.reserve(slow, clock.now) is None
+    released = far.release
+
+    def release(lease: Hold) -> bool:
+        # Another call ends meanwhile, near exhaustion: its slice is one more to give back.
+        assert far.asked["release"] < 100
+        call(ledger, clock.now, poor, cents=2, cost=0)
+        return released(lease)
+
+    monkeypatch.setattr(far, "release", release)
+    call(ledger, clock.now, poor, cents=2, cost=0)
+    clock.wait(25)
+    ledger.tick()
+    ledger.tick()
+    clock.wait(50)
+    assert far.inner.expire(clock.now) == []
+
+
 def test_slices_of_a_window_that_has_ended_go_back(ledger: LeaseLedger, far: Far, clock: Clock) -> None:
     on = limit("$100/day per user")
     call(ledger, clock.now, on)
@@ -427,6 +450,11 @@ def test_costs_beyond_what_was_leased_are_told_as_overshoot(ledger: LeaseLedger,
     assert ledger.overshoot == 30 * CENT
     assert ledger.overshoots == {"$1.00/day per user": (on, 30 * CENT)}
     assert far.inner.balances([on]) == [(130 * CENT, 0)]
+
+
+def test_a_budget_that_refuses_nothing_has_no_overshoot(ledger: LeaseLedger, clock: Clock) -> None:
+    call(ledger, clock.now, limit("$1/day then alert at 100%"), cents=10, cost=40)
+    assert (ledger.overshoot, ledger.overshoots) == (0, {})
 
 
 def test_overshoot_is_told_by_budget_in_the_units_of_the_budgets(ledger: LeaseLedger, clock: Clock) -> None:

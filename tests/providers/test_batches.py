@@ -90,6 +90,43 @@ async def test_openai_tells_the_usage_of_a_batch_with_every_look_at_it(guard: Gu
     assert (entry.estimated, entry.attempts, entry.status) == (False, 1, "ok")
 
 
+def test_what_a_batch_cost_says_nothing_of_the_next_call() -> None:
+    number = next(_numbers)
+    ended = batch(number, "completed", output_file_id=f"file-out-{number}", usage=OPENAI_USAGE)
+    usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
+    chat = {"id": "c", "object": "chat.completion", "model": "gpt-4o-2024-08-06", "usage": usage, "choices": []}
+    answers = {f"/batches/batch_{number}": ended, "/chat/completions": chat}
+    with answering(answers) as server, Guard("memory://", budgets=["$500/day"]) as guard:
+        guard.instrument()
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x")
+        client.batches.retrieve(f"batch_{number}")
+        for _ in range(2):
+            client.chat.completions.create(model="gpt-4o-2024-08-06", max_tokens=100, messages=[])
+        guard.uninstrument()
+        second, _, whole = guard.entries()
+        assert whole.cost == Decimal(3)
+        assert second.held < Decimal("0.01")
+
+
+def test_what_a_background_response_cost_is_learned_for_the_next() -> None:
+    usage = {"input_tokens": 10, "output_tokens": 100, "total_tokens": 110}
+    shared = {"object": "response", "model": "gpt-4o", "background": True, "output": [], "created_at": 1}
+    answers: dict[str, Any] = {}
+    with answering(answers) as server, Guard("memory://", budgets=["$500/day"]) as guard:
+        guard.instrument()
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x")
+        for _ in range(2):
+            name = f"resp_learned_{next(_numbers)}"
+            answers["/v1/responses"] = {"id": name, "status": "queued", **shared}
+            answers[f"/responses/{name}"] = {"id": name, "status": "completed", "usage": usage, **shared}
+            client.responses.create(model="gpt-4o", input="hi", background=True, max_output_tokens=10_000)
+            held = guard.entries()[0].held
+            client.responses.retrieve(name)
+        guard.uninstrument()
+        # A hundred tokens, and as much again while only one was seen; not the ten thousand that are allowed.
+        assert Decimal("0.001") < held < Decimal("0.003")
+
+
 async def test_where_a_batch_tells_no_usage_its_file_does(guard: Guard, kind: str) -> None:
     number = next(_numbers)
     answers = {

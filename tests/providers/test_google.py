@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -329,3 +331,12 @@ def test_models_of_the_sdk_are_read_like_json() -> None:
     assert answer.usage is not None
     assert answer.usage.buckets == {"input_audio": 4, "input": 5, "output": 2}
     assert answer.model == "gemini-2.5-flash"
+
+
+def test_a_client_that_was_watched_alone_is_let_go_of() -> None:
+    client = genai.Client(api_key="none")
+    instrument_client(client, Recording())
+    behind = weakref.ref(client._api_client)
+    del client
+    gc.collect()
+    assert behind() is None

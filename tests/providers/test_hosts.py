@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 
+from costguard import Guard
 from costguard.providers.anthropic import ANTHROPIC
 from costguard.providers.openai import OPENAI
 from costguard.providers.site import site_of
@@ -80,6 +83,9 @@ def test_the_host_tells_the_provider(url: str, name: str) -> None:
         (anthropic.Anthropic(**KEY), "anthropic"),
         (anthropic.Anthropic(base_url="https://openrouter.ai/api", **KEY), "openrouter"),
         (anthropic.Anthropic(base_url="http://127.0.0.1:4000", **KEY), "anthropic"),
+        (anthropic.Anthropic(base_url="https://api.deepseek.com/anthropic", **KEY), "deepseek"),
+        (anthropic.Anthropic(base_url="https://api.z.ai/api/anthropic", **KEY), "zai"),
+        (anthropic.AnthropicBedrock(base_url="https://gateway.example.com", aws_region="us-east-1"), "bedrock"),
         (anthropic.AsyncAnthropicBedrock(aws_region="us-east-1"), "bedrock"),
         (anthropic.AnthropicVertex(region="us-east5", project_id="p"), "vertex"),
         (anthropic.AnthropicFoundry(resource="r", **KEY), "azure"),
@@ -87,6 +93,43 @@ def test_the_host_tells_the_provider(url: str, name: str) -> None:
 )
 def test_the_class_tells_the_provider_where_the_host_does_not(client: Any, name: str) -> None:
     assert site_of(ANTHROPIC, client).provider == name
+
+
+@pytest.mark.parametrize(
+    ("client", "place"),
+    [
+        (openai.OpenAI(base_url="https://api.openai.com/v1", **KEY), ""),
+        (openai.OpenAI(base_url="https://eu.api.openai.com/v1", **KEY), "eu"),
+        (openai.OpenAI(base_url="https://eu.api.example.com/v1", **KEY), ""),
+        (anthropic.Anthropic(**KEY), ""),
+        (anthropic.AnthropicVertex(region="global", project_id="p"), ""),
+        (anthropic.AnthropicVertex(region="us-east5", project_id="p"), "us-east5"),
+        (anthropic.AnthropicVertex(region="eu", project_id="p"), "eu"),
+    ],
+)
+def test_the_host_tells_where_a_call_is_processed(client: Any, place: str) -> None:
+    assert site_of(ANTHROPIC if client.__module__.startswith("anthropic") else OPENAI, client).place == place
+
+
+@pytest.mark.parametrize(
+    ("host", "prices", "cost"),
+    [
+        ("api.openai.com", None, "0.25"),
+        ("eu.api.openai.com", None, "0.275"),
+        ("eu.api.openai.com", {"openai/gpt-5.4": {"input": "1", "output": "1"}}, "0.1"),
+    ],
+)
+def test_a_call_that_stays_in_a_region_costs_what_it_costs_there(host: str, prices: Any, cost: str) -> None:
+    usage = {"prompt_tokens": 100_000, "completion_tokens": 0, "total_tokens": 100_000}
+    answer = {"id": "c", "object": "chat.completion", "model": "gpt-5.4", "choices": [], "usage": usage}
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=answer))
+    with Guard("memory://", prices=prices) as guard, httpx2.Client(transport=transport) as http:
+        guard.instrument()
+        client = openai.OpenAI(base_url=f"https://{host}/v1", http_client=http, **KEY)
+        client.chat.completions.create(model="gpt-5.4", messages=[])
+        guard.uninstrument()
+        (entry,) = guard.entries()
+        assert entry.cost == Decimal(cost)
 
 
 def test_a_host_that_refuses_stream_options_is_not_sent_any() -> None:

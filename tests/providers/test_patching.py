@@ -67,6 +67,30 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """)
 
 
+def test_a_forked_worker_is_not_stuck_by_what_a_thread_was_remembering() -> None:
+    run("""
+import os, signal, threading
+from costguard.call import Call
+from costguard.providers import litellm_names, ordered
+held, done = threading.Event(), threading.Event()
+def remembering():
+    with ordered._lock, litellm_names._lock:
+        held.set()
+        done.wait()
+threading.Thread(target=remembering, daemon=True).start()
+assert held.wait(10)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    ordered.remember(Call("openai", "gpt-4o"), "resp_1")
+    litellm_names.named(None, {"model": "openai/gpt-4o"})[1]("openai", "gpt-4o")
+    os._exit(0)
+status = os.waitpid(child, 0)[1]
+done.set()
+assert status == 0, status
+""")
+
+
 def test_a_forked_worker_tells_of_dropped_streams() -> None:
     run("""
 import os

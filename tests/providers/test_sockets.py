@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
+from costguard import Guard, tagged
 from costguard.errors import BudgetExceeded
 from costguard.pricing.usage import Usage
 from costguard.providers.instrument import install, patched, uninstall
@@ -158,11 +159,61 @@ async def test_what_the_server_says_by_itself_is_counted_with_the_transcript(
     async with talk as connection:
         await talk.got(connection.input_audio_buffer.commit())
         await talk.until(connection, "response.done")
-    assert policy.reserved == []
-    assert [(call.model, outcome.usage) for call, outcome in policy.settled] == [
-        ("gpt-4o-transcribe", Usage(input_tokens=20, audio_input_tokens=20, output_tokens=5)),
-        ("gpt-realtime", SPOKEN),
-    ]
+    assert [(call.input_tokens, call.produces_output) for call in policy.reserved] == [(0, False)] * 2
+    assert {call.model: outcome.usage for call, outcome in policy.settled} == {
+        "gpt-4o-transcribe": Usage(input_tokens=20, audio_input_tokens=20, output_tokens=5),
+        "gpt-realtime": SPOKEN,
+    }
+
+
+@both
+async def test_what_the_server_says_by_itself_counts_on_budgets(voice: Voice, kind: str) -> None:
+    with Guard("memory://", budgets=["$1/day per user"]) as guard:
+        guard.instrument()
+        talk = Talk(kind, voice)
+        with tagged(user="alice"):
+            async with talk as connection:
+                await talk.got(connection.input_audio_buffer.commit())
+                await talk.until(connection, "response.done")
+        guard.uninstrument()
+        (standing,) = guard.standings(user="alice")
+        assert standing.spent == guard.spent(user="alice") > 0
+        assert standing.held == 0
+
+
+def test_a_response_that_another_thread_hears_of_at_once_is_one_call(voice: Voice, policy: Recording) -> None:
+    with openai.OpenAI(base_url=voice.url, api_key="none").realtime.connect(model="gpt-realtime") as connection:
+        heard = threading.Event()
+
+        def listen() -> None:
+            while connection.recv().type != "response.done":
+                pass
+            heard.set()
+
+        wire = connection._connection
+        send = wire.send
+
+        def send_slowly(data: Any, *args: Any, **kwargs: Any) -> None:
+            send(data, *args, **kwargs)
+            assert heard.wait(10)
+
+        wire.send = send_slowly  # type: ignore[method-assign]
+        threading.Thread(target=listen, daemon=True).start()
+        connection.response.create(response={"instructions": "hi"})
+    _, outcome = policy.only()
+    assert (outcome.usage, outcome.status) == (SPOKEN, "ok")
+
+
+@both
+async def test_what_cannot_be_sent_costs_nothing(voice: Voice, policy: Recording, kind: str) -> None:
+    talk = Talk(kind, voice)
+    async with talk as connection:
+        await talk.got(connection.response.create(response={"instructions": "leave"}))
+        with pytest.raises(ConnectionClosed):
+            await talk.until(connection, "response.done")
+        with pytest.raises(ConnectionClosed):
+            await talk.got(connection.response.create())
+    assert [outcome.billable for _, outcome in policy.settled] == [True, False]
 
 
 @both

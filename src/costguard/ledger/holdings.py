@@ -182,11 +182,10 @@ class Holdings:
 
     def _beyond(self, limit: Limit, more: int) -> int:
         """A call has drawn so much more than there was for it; the part of it that is money."""
-        if more <= 0:
+        if more <= 0 or not limit.refuses:
             return 0
-        if limit.refuses:
-            title = limit.budget.title
-            self.overshoots[title] = limit, more + self.overshoots.get(title, (limit, 0))[1]
+        title = limit.budget.title
+        self.overshoots[title] = limit, more + self.overshoots.get(title, (limit, 0))[1]
         return more if limit.unit == "usd" else 0
 
     def held_in_store(self, entry: Entry, hold: Hold) -> None:

@@ -137,13 +137,14 @@ class Keeper:
             log.exception("costguard's keeper of leases failed; it goes on")
 
     def serve(self) -> None:
-        """What was asked for: lease ahead first, as calls of this process are about to need it."""
-        while True:
-            while self._low:
+        """What was asked for until now: lease ahead first, as calls of this process are about to need it."""
+        # Calls may end slices faster than a far store takes them back, and what time brings is not to wait for that.
+        for _ in range(len(self._tenure.ended) + 1):
+            for _ in range(len(self._low)):
                 self._lender.refill(self._low.popleft())
             if not self._tenure.end_next():
-                self._tenure.release()
-                return
+                break
+        self._tenure.release()
 
     def tick(self) -> None:
         """What time brings: expiries, idle slices, ended windows, others who need what is left."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from threading import Lock
 
 from costguard.budgets import Limit
 from costguard.errors import StoreUnavailable
@@ -70,12 +71,12 @@ class LeaseLedger(Wrapper):
         self._clock = clock
         self._steady = steady
         self._background = background
+        self._beginning = Lock()
         self.start_without_leases()
         in_a_child(self)
 
     def start_without_leases(self) -> None:
         """As a forked child begins: its parent's leases are not its own."""
-        self._here = mark()
         self._at_exit = False
         self._keeper = Keeper(
             idle=self._idle, clock=self._clock, steady=self._steady, charge=self._charge_overdue,
@@ -92,6 +93,8 @@ class LeaseLedger(Wrapper):
             clock=self._clock, steady=self._steady, leased=self._leased,
         )  # fmt: skip
         self._keeper.keep(self._holdings, self._lender, self._tenure)
+        # Last: another thread of the child must not run on its parent's leases meanwhile.
+        self._here = mark()
 
     @property
     def overshoot(self) -> int:
@@ -114,7 +117,9 @@ class LeaseLedger(Wrapper):
     def reserve(self, hold: Hold, now_ns: int, *, alone: bool = False) -> Refusal | None:
         if not self._here[0]:
             # A server in C may fork without running Python's hooks: the parent's leases are not this child's.
-            self.start_without_leases()
+            with self._beginning:
+                if not self._here[0]:
+                    self.start_without_leases()
         if not hold.limits or isinstance(hold, Lease):
             return self.inner.reserve(hold, now_ns, alone=alone)
         if self._take(hold, now_ns):

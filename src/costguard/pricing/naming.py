@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 ALIASES = {
     "amazon": "aws", "azure-openai": "azure", "azure_openai": "azure", "bedrock": "aws", "fireworks_ai": "fireworks",
@@ -14,6 +15,7 @@ ALIASES = {
 
 _WRAPPED = re.compile(r"^(?:arn:.*|projects/.*|publishers/.*|accounts/.*|models)/(?=[^/]+$)")
 _REGION = re.compile(r"^(?:us|eu|apac|au|jp|ca|sa|me|af|us-gov|global)\.")
+_MAKER = re.compile(r"^[a-z]+\.(?=[a-z])")
 _VERSION = re.compile(r"-v\d+(?::\d+)?(?::\d+k)?$")
 _DATE = re.compile(r"(?:[-@]20\d\d-\d\d-\d\d|[-@]20\d{6}|[-@]latest)$")
 
@@ -56,3 +58,17 @@ def normalised(providers: tuple[str, ...], model: str) -> list[str]:
         name = pattern.sub("", name)
         less.append(name)
     return [each for each in dict.fromkeys(less) if each and each not in found]
+
+
+@lru_cache(maxsize=1_024)
+def is_profile_of(asked: str, answered: str) -> bool:
+    """Whether the name that was asked for is an inference profile of the model that answered: the same name with a
+    region before it. The profile decides the price, and answers leave it out, and the maker too: "global.anthropic.
+    claude-sonnet-4-5-20250929-v1:0" answers as "claude-sonnet-4-5-20250929"."""
+    profile = _WRAPPED.sub("", asked.lower())
+    model = _REGION.sub("", profile)
+    return model != profile and _bare(model) == _bare(answered.lower())
+
+
+def _bare(model: str) -> str:
+    return undated(_VERSION.sub("", _MAKER.sub("", model)))

@@ -9,7 +9,7 @@ from costguard.errors import ConfigError
 from costguard.money import usd
 from costguard.pricing.naming import undated
 from costguard.pricing.rates import EXACT, Rates
-from costguard.pricing.rules import asked
+from costguard.pricing.rules import asked, factor
 from costguard.pricing.table import NO_LIST, Context, Found
 from costguard.pricing.usage import BUCKETS, UNIT_BUCKETS
 
@@ -57,7 +57,14 @@ class Overrides:
             return NO_LIST
         wanted = asked(providers[-1], context) if context else {}
         return Found(
-            rates.changed(provider=providers[-1], unknown=[f"{name}={value}" for name, value in wanted.items()])
+            rates.changed(
+                provider=providers[-1],
+                unknown=[
+                    f"{name}={value}"
+                    for name, value in wanted.items()
+                    if factor(providers[-1], names[0], name, value) != 1
+                ],
+            )
         )
 
     def _find(self, providers: Sequence[str], names: Sequence[str]) -> Rates | None:

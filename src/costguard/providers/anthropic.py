@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from costguard.providers.batches import message_answer
+from costguard.providers.hosts import HOSTS
 from costguard.providers.rows import Provider, Route
 from costguard.providers.usage import openai_answer
 from costguard.providers.usage_anthropic import anthropic_answer
@@ -19,7 +20,8 @@ ANTHROPIC = Provider(
         Route("v1/messages/batches", "batches", anthropic_answer, poll=True),
     ),
     free=("/count_tokens",),
-    hosts={"api.anthropic.com": "anthropic", "openrouter.ai": "openrouter"},
+    # DeepSeek, Z.AI, Moonshot, MiniMax and OpenRouter speak this protocol too, with models and prices of their own.
+    hosts=HOSTS,
     classes={
         "AnthropicBedrock": "bedrock", "AsyncAnthropicBedrock": "bedrock",
         "AnthropicVertex": "vertex", "AsyncAnthropicVertex": "vertex",

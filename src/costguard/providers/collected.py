@@ -7,11 +7,14 @@ there could wait for itself for ever. So what is found dropped during a collecti
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
+
+log = logging.getLogger("costguard.providers")
 
 _collecting: int | None = None
 """The thread that is running a collection now. A collection stops all others (they wait for the interpreter)."""
@@ -26,6 +29,17 @@ def _notice(phase: str, _info: Any) -> None:
     _collecting = threading.get_ident() if phase == "start" else None
 
 
+def notice() -> None:
+    """Know from now on when a collection runs."""
+    if _notice not in gc.callbacks:
+        gc.callbacks.append(_notice)
+
+
+def is_running() -> bool:
+    """Whether this thread runs a collection now: it may hold any lock."""
+    return _collecting is not None and _collecting == threading.get_ident()
+
+
 def watch() -> None:
     """Be ready for streams that are dropped; called when one is made, never during a collection."""
     global _thread  # noqa: PLW0603
@@ -33,15 +47,14 @@ def watch() -> None:
         return
     with _lock:
         if _thread is None or not _thread.is_alive():
-            if _notice not in gc.callbacks:
-                gc.callbacks.append(_notice)
+            notice()
             _thread = threading.Thread(target=_tell, name="costguard-dropped", daemon=True)
             _thread.start()
 
 
 def tell(end: Callable[[], None]) -> None:
     """Run `end` now or, during a collection in this thread, soon in another one."""
-    if _collecting is not None and _collecting == threading.get_ident():
+    if is_running():
         _dropped.put(end)
     else:
         end()
@@ -50,7 +63,9 @@ def tell(end: Callable[[], None]) -> None:
 def drain(timeout: float) -> bool:
     """Wait until what was dropped so far has been told; False if `timeout` seconds were not enough."""
     if _thread is None or not _thread.is_alive():
-        return _dropped.empty()
+        if _dropped.empty():
+            return True
+        watch()
     done = threading.Event()
     _dropped.put(done.set)
     return done.wait(timeout)
@@ -58,7 +73,10 @@ def drain(timeout: float) -> bool:
 
 def _tell() -> None:
     while True:
-        _dropped.get()()
+        try:
+            _dropped.get()()
+        except Exception:
+            log.exception("costguard could not tell how a call ended that was dropped")
 
 
 def _forked() -> None:

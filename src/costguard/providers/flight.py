@@ -14,7 +14,7 @@ from costguard.pricing.usage import Usage
 from costguard.providers import ordered
 from costguard.providers.body import ended_by, tap
 from costguard.providers.estimate import input_tokens, likely, output_tokens, text_of
-from costguard.providers.knobs import Change, Knobs
+from costguard.providers.knobs import Change, Knobs, dearer, placed
 from costguard.providers.meter import End, Meter
 from costguard.providers.options import ceiling
 from costguard.providers.policy import Policy
@@ -43,7 +43,7 @@ class Flight(Knobs):
     """
 
     __slots__ = (
-        "_body", "_change", "_hide", "_ordered", "_pending", "_route", "call", "holds", "is_async", "policy",
+        "_body", "_change", "_hide", "_ordered", "_pending", "_route", "call", "holds", "is_async", "place", "policy",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - the hot path
@@ -53,6 +53,7 @@ class Flight(Knobs):
         self.call = call
         call.knobs = self
         self.is_async = False
+        self.place = ""
         self._pending: Callable[[], Awaitable[None]] | None = None
         # A poll asks for what was paid before: it is never refused.
         self.holds = not route.poll
@@ -118,13 +119,13 @@ class Flight(Knobs):
         if outcome is None or self._route.poll:
             return
         outcome.ended_ns = time.time_ns()
-        call = self.call
-        if call.attempts == 0:
-            call.attempts = 1
-        self._tell(call, outcome)
+        self.call.attempts = self.call.attempts or 1
+        self._tell(self.call, outcome)
 
     def _tell(self, call: Call, outcome: Outcome) -> None:
         try:
+            if self.place:
+                outcome.context = placed(outcome.context, self.place)
             if self.is_async:
                 self._pending = self.policy.settling(call, outcome)
             else:
@@ -230,9 +231,7 @@ class Flight(Knobs):
         if isinstance(status, int) and status >= 400:
             return Outcome("error", None, billable=False)
         how = ended_by(error)
-        if self.call.attempts == 0:
-            return Outcome(how, None, billable=False)
-        if never_sent(error):
+        if self.call.attempts == 0 or never_sent(error):
             return Outcome(how, None, billable=False)
         # A parser that raises (a truncated answer to `.parse()`) has the paid answer with it.
         content = getattr(error, "completion", None)
@@ -281,6 +280,7 @@ def begin_call(
             route.produces_output and not route.poll,
             streamed,
         )
+        call.context = dearer(body)
         return Flight(policy, route, call, body, hide, change)
     except Exception:
         log.exception("costguard cannot read a request to %s", row.name)

@@ -6,7 +6,7 @@ The model is in the path: `models/gemini-3.5-flash:generateContent`, with `publi
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from costguard.providers.attempts import attempt
 from costguard.providers.google_guess import cache_usage, content_usage, video_usage
@@ -32,8 +32,9 @@ _FUNCTIONS: dict[str, Wrapper] = {
     "_request_once": attempt, "_async_request_once": attempt,
 }  # fmt: skip
 
-_clients: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-"""HTTP client to the API client it belongs to: all that interactions know of the client they were made from."""
+_clients: WeakKeyDictionary[Any, ref[Any]] = WeakKeyDictionary()
+"""HTTP client to the API client it belongs to: all that interactions know of the client they were made from. That
+has the HTTP client itself, and would keep it here for ever."""
 
 
 def owner(holder: Any) -> Any:
@@ -43,13 +44,14 @@ def owner(holder: Any) -> Any:
         for name in ("_httpx_client", "_async_httpx_client"):
             http = getattr(api, name, None)
             if http is not None:
-                _clients[http] = api
+                _clients[http] = ref(api)
         return api
     configuration = getattr(holder, "sdk_configuration", None)
     for name in ("client", "async_client"):
         http = getattr(configuration, name, None)
-        if http is not None and http in _clients:
-            return _clients[http]
+        api = _clients[http]() if http is not None and http in _clients else None
+        if api is not None:
+            return api
     return holder
 
 

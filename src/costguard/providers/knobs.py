@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from costguard.call import Call
@@ -11,7 +11,10 @@ from costguard.providers.rows import Route
 Change = Callable[..., bool]
 """Sets fields of the body that is sent, given by name; False if that cannot be done."""
 
+Context = tuple[tuple[str, str], ...]
+
 DEPLOYMENTS = "/deployments/"
+_DEARER = frozenset(("priority", "ultrafast", "fast"))
 
 
 def deployment(*urls: Any) -> str | None:
@@ -21,6 +24,26 @@ def deployment(*urls: Any) -> str | None:
         if found:
             return rest.split("/")[0]
     return None
+
+
+def dearer(body: Mapping[str, Any], place: str = "") -> Context:
+    """What a request asks for at a higher price, which its hold has to cover. A cheaper tier may not be given."""
+    found = []
+    for name in ("service_tier", "serviceTier", "speed"):
+        value = body.get(name)
+        if type(value) is str and value.lower() in _DEARER:
+            found.append(("speed" if name == "speed" else "service_tier", value.lower()))
+    where = place or body.get("inference_geo")
+    if type(where) is str:
+        found.append(("inference_geo", where.lower()))
+    return tuple(sorted(found))
+
+
+def placed(context: Context, place: str) -> Context:
+    """What the price depends on, with where the call was processed, unless the answer says that itself."""
+    if any(name == "inference_geo" for name, _ in context):
+        return context
+    return tuple(sorted((*context, ("inference_geo", place))))
 
 
 class Knobs:

@@ -26,7 +26,7 @@ from costguard.providers.options import READABLE
 from costguard.providers.outer import Outer
 from costguard.providers.policy import Policy
 from costguard.providers.rows import Provider, Route
-from costguard.providers.site import takes_usage
+from costguard.providers.site import place_of, takes_usage
 from costguard.providers.usage import Answer
 
 log = logging.getLogger("costguard.providers")
@@ -184,9 +184,12 @@ def _begin(policy: Policy, handler: Any, request: Request) -> Flight | None:
     except Exception:
         log.exception("costguard cannot read a request of LiteLLM's and lets it pass unseen")
         return None
-    return begin_call(
+    flight = begin_call(
         row, policy, method="post", url=endpoint, body=body, provider=provider, streamed=streamed, hide=hide
     )
+    if flight is not None:
+        flight.place = place_of(row, provider, host)
+    return flight
 
 
 def _endpoint(host: str, path: str, asked: str) -> tuple[Provider, str, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,6 +29,16 @@ _SERVED = frozenset(HOSTS.values())
 
 _lock = Lock()
 _learned: OrderedDict[tuple[int, str], tuple[str, str]] = OrderedDict()
+
+
+def _after_fork() -> None:
+    """In a child process, where the thread that may have held the lock is not."""
+    global _lock  # noqa: PLW0603
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def named(router: Any, kwargs: dict[str, Any]) -> tuple[tuple[str, str], Callable[[str, str], None]]:

@@ -8,6 +8,7 @@ call that ordered it where that was made in this process. A poll is never refuse
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -28,6 +29,16 @@ MOST = 10_000
 _lock = threading.Lock()
 _open: OrderedDict[str, Call] = OrderedDict()
 _settled: OrderedDict[str, None] = OrderedDict()
+
+
+def _after_fork() -> None:
+    """In a child process, where the thread that may have held the lock is not."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def remember(call: Call, response_id: str) -> None:
@@ -83,14 +94,25 @@ def polled(  # noqa: PLR0917
         model=answer.model, response_id=key, by_response=True, context=answer.context, extra=answer.extra,
         reported=answer.reported, summed=answer.summed, ended_ns=time.time_ns(),
     )  # fmt: skip
+    admit(policy, call)
+    if orderer is not None and batch is None and answer.usage is not None:
+        # What it cost is learned for the next that is ordered.
+        call.sizing = orderer.sizing
+    settle(call, outcome)
+
+
+def admit(policy: Policy, call: Call) -> None:
+    """For a call that cannot be refused any more: whoever answers is told of it, to say which budgets are meant.
+
+    Without input and output it holds nothing, and what it cost says nothing of the next one's hold.
+    """
     try:
-        # Without input and output it holds nothing; it tells whoever answers which budgets are meant.
         policy.reserve(call)
     except CostGuardError as error:
-        log.debug("response %s is recorded although %s", key, error)
+        log.debug("a call to %s is recorded although %s", call.model, error)
     except Exception:
-        log.exception("costguard could not reserve for response %s", key)
-    settle(call, outcome)
+        log.exception("costguard could not reserve for a call to %s", call.model)
+    call.sizing = None
 
 
 def looked(  # noqa: PLR0917

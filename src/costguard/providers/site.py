@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,8 @@ from costguard.providers.rows import Provider
 
 _AZURE_USAGE_SINCE = "2024-09-01"
 """First Azure api-version (its date) that takes `stream_options`; older ones answer 400."""
+
+_VERTEX = re.compile(r"(?:([a-z0-9-]+)-aiplatform|aiplatform\.([a-z0-9-]+)\.rep)\.googleapis\.com")
 
 _extra: frozenset[str] = frozenset()
 """Hosts (with or without a port) that the app says accept `stream_options.include_usage`."""
@@ -31,16 +34,33 @@ def takes_usage(row: Provider, host: str, port: int | None) -> bool:
     return host in _extra or f"{host}:{port}" in _extra
 
 
-class Site:
-    """provider: its name; usage: streams may be asked for their usage; url: what this was read from."""
+def place_of(row: Provider, provider: str, host: str) -> str:
+    """Where calls to this host are processed, if that has a price of its own; "" for anywhere.
 
-    __slots__ = ("extra", "provider", "url", "usage")
+    OpenAI: `eu.api.openai.com` (developers.openai.com/api/docs/guides/your-data#data-residency). Claude on Google
+    Cloud: `us-east5-aiplatform.googleapis.com`, `aiplatform.eu.rep.googleapis.com`
+    (platform.claude.com/docs/en/about-claude/pricing#cloud-platform-pricing).
+    """
+    if provider == "openai" and host.endswith(".api.openai.com"):
+        return host.partition(".")[0]
+    if provider == "vertex" and row.package == "anthropic":
+        found = _VERTEX.fullmatch(host)
+        return "" if found is None else found[1] or found[2]
+    return ""
+
+
+class Site:
+    """provider: its name; place: see `place_of`; usage: streams may be asked for their usage; url: what this was
+    read from."""
+
+    __slots__ = ("extra", "place", "provider", "url", "usage")
 
     def __init__(self, row: Provider, client: Any, url: Any) -> None:
         host = getattr(client.base_url, "host", "") or ""
         self.url = url
         self.extra = _extra
         self.provider = row.at(type(client), host, getattr(client.base_url, "path", "").rstrip("/"))
+        self.place = place_of(row, self.provider, host)
         self.usage = self._takes_usage(row, client, host)
 
     def _takes_usage(self, row: Provider, client: Any, host: str) -> bool:

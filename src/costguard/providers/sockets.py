@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from costguard.providers.body import ended_by
 from costguard.providers.flight import Flight, begin_call
+from costguard.providers.ordered import admit
 from costguard.providers.policy import Policy
 from costguard.providers.rows import Provider
 from costguard.providers.usage import fields, text_in
@@ -72,8 +73,18 @@ class Calls:
         return flight
 
     def sent(self, flight: Flight) -> None:
+        """Known before it is on its way: another thread may hear of it before the one that sends goes on."""
         flight.sent()
         self._asked.append(flight)
+
+    def unsent(self, flight: Flight, error: BaseException) -> None:
+        if flight not in self._asked:
+            return
+        self._asked.remove(flight)
+        if isinstance(error, Exception):
+            # The connection was closed, or the event is none.
+            flight.call.attempts = 0
+        flight.failed(error)
 
     def received(self, policy: Policy | None, message: Any) -> Flight | None:
         """Learn from one event; the call that it ends."""
@@ -111,15 +122,22 @@ class Calls:
     def _created(self, policy: Policy | None, response_id: str) -> None:
         flight = self._asked.popleft() if self._asked else None
         if flight is None and policy is not None:
-            # Begun by the server: it cannot be refused any more, and holds nothing.
-            flight = self._begin(policy, {"model": self._model})
+            flight = self._unasked(policy, self._model)
         if flight is not None:
             self._begun[response_id] = flight
 
     def _transcribed(self, policy: Policy, event: dict[str, Any]) -> Flight | None:
-        flight = self._begin(policy, {"model": self._transcriber or "unknown"})
-        if flight is not None and event.get("usage"):
+        flight = self._unasked(policy, self._transcriber) if event.get("usage") else None
+        if flight is not None:
             flight.read({"usage": event["usage"], "id": event.get("item_id")})
+        return flight
+
+    def _unasked(self, policy: Policy, model: str | None) -> Flight | None:
+        """A call that the server makes by itself. It holds nothing, and counts on the same budgets as the others."""
+        flight = self._begin(policy, {"model": model})
+        if flight is not None:
+            flight.call.produces_output = False
+            admit(policy, flight.call)
         return flight
 
     def ended(self, error: BaseException | None) -> None:
@@ -174,13 +192,12 @@ def send(original: Callable[..., Any], *, row: Provider, policy_of: PolicyOf) ->
         if calls is None or flight is None:
             return original(self, event, *args, **kwargs)
         flight.policy.reserve(flight.call)
-        try:
-            result = original(self, event, *args, **kwargs)
-        except BaseException as error:
-            flight.failed(error)
-            raise
         calls.sent(flight)
-        return result
+        try:
+            return original(self, event, *args, **kwargs)
+        except BaseException as error:
+            calls.unsent(flight, error)
+            raise
 
     return sending
 
@@ -192,13 +209,12 @@ def send_async(original: Callable[..., Any], *, row: Provider, policy_of: Policy
         if calls is None or flight is None:
             return await original(self, event, *args, **kwargs)
         await flight.policy.reserve_async(flight.call)
-        try:
-            result = await original(self, event, *args, **kwargs)
-        except BaseException as error:
-            flight.failed(error)
-            raise
         calls.sent(flight)
-        return result
+        try:
+            return await original(self, event, *args, **kwargs)
+        except BaseException as error:
+            calls.unsent(flight, error)
+            raise
 
     return sending
 

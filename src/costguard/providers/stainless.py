@@ -13,7 +13,7 @@ from costguard.providers.body import tap
 from costguard.providers.each import objects
 from costguard.providers.estimate import input_tokens
 from costguard.providers.flight import UNKNOWN_MODEL, Flight, never_sent, parsed_of
-from costguard.providers.knobs import deployment
+from costguard.providers.knobs import dearer, deployment
 from costguard.providers.meter import Meter
 from costguard.providers.options import alter, ask_for_usage, body_of, ceiling
 from costguard.providers.policy import Policy
@@ -140,8 +140,11 @@ def begin(row: Provider, policy: Policy, client: Any, options: Any, kwargs: dict
             route.produces_output and not route.poll,
             streamed,
         )
+        call.context = dearer(body, site.place)
         hide = streamed and route.inject and site.usage and ask_for_usage(options, body)
-        return StainlessFlight(policy, route, call, client, options, body, hide)
+        flight = StainlessFlight(policy, route, call, client, options, body, hide)
+        flight.place = site.place
+        return flight
     except Exception:
         log.exception("costguard cannot read the body of a %s request", row.name)
         call = Call(row.name, UNKNOWN_MODEL, route.operation)

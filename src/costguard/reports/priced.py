@@ -97,7 +97,7 @@ def priced(ledger: Ledger, book: PriceBook, *, now_ns: int | None = None) -> Pri
     last: dict[tuple[str, str], Entry] = {}
     for entry in ledger.entries({}, limit=NEWEST):
         # An adjustment is no call, and has no usage.
-        if entry.operation != "adjustment":
+        if entry.adjusts is None:
             last.setdefault((entry.provider, entry.model), entry)
     found = []
     for one in ledger.sums(("provider", "model"), {}):
