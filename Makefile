@@ -11,7 +11,7 @@ demo: setup
 	$(RUN)/python -m examples.demo
 
 test: setup matrix
-	$(RUN)/python -m pytest -n auto --dist loadfile $(TESTS)
+	$(RUN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: setup
 	$(RUN)/ruff check .

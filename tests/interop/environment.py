@@ -34,7 +34,7 @@ def run_in(environment: str, file: str, **variables: str) -> None:
         env={**kept, **variables},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=300,
         check=False,
     )
     if done.returncode:

@@ -19,7 +19,7 @@ def test_every_entry_point_is_seen_once_and_its_result_is_as_it_was(environment:
     kept = {name: value for name, value in os.environ.items() if not name.endswith(("_BASE_URL", "_proxy", "_PROXY"))}
     done = subprocess.run(
         [python, "-m", "tests.interop.entry_points"],
-        cwd=ROOT, env=kept, capture_output=True, text=True, timeout=110, check=False,
+        cwd=ROOT, env=kept, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     if done.returncode:
         pytest.fail(f"in {environment!r}:\n{done.stdout}{done.stderr}", pytrace=False)

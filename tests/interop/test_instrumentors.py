@@ -9,6 +9,8 @@ import pytest
 
 from tests.interop.environment import run_in
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(330)]
+
 
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("tool", ["openinference", "logfire", "sentry"])

@@ -6,8 +6,9 @@ import pytest
 
 from tests.interop.environment import run_in
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(330)]
 
-@pytest.mark.long
+
 @pytest.mark.parametrize("framework", ["litellm", "llama_index"])
 def test_it_is_counted_once_and_refused_once(framework: str) -> None:
     run_in("litellm", f"with_{framework}.py")

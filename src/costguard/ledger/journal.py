@@ -262,9 +262,8 @@ class JournalLedger(Wrapper):
 
     def _end(self, seconds: float) -> None:
         if self._queue.here[0]:
-            self._writer.flush(seconds)
-            if self._writer.close():
-                self._queue.close()
+            left = self._writer.flush(seconds)
+            self._writer.close(whole=not left)
 
     def forked(self) -> None:
         self._queue.forked()

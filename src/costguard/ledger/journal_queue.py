@@ -128,11 +128,10 @@ class JournalQueue:
         end = file.end
         self.put_entries += 1
         queue = self._queue
-        if not self._spilled:
-            if len(queue) < MOST_QUEUED:
-                queue.append((entry, hold, file, end))
-            else:
-                self._spilled = True
+        if self._spilled or len(queue) >= MOST_QUEUED:
+            self._spilled = True
+        else:
+            queue.append((entry, hold, file, end))
         if self.idle or len(queue) == self._batch:
             self.wake()
         return file, end
@@ -285,9 +284,11 @@ class JournalQueue:
                     file.path, self.entries,
                 )  # fmt: skip
 
-    def close(self) -> None:
-        """Let go of the files; those of which the store has everything are removed."""
+    def close(self, *, whole: bool) -> None:
+        """Let go of the files; those of which the store has everything are removed. `whole`: only if it has all."""
         with self._lock:
+            if whole and self.entries:
+                return
             for file in self._files:
                 if file.moved >= file.end:
                     file.remove()
@@ -296,5 +297,4 @@ class JournalQueue:
                     file.close()
             kept = self._kept
             self._start_empty()
-            # There is no file for them.
-            self._kept, self.kept_entries = kept, len(kept)
+            self._kept, self.kept_entries = kept, len(kept)  # there is no file for them

@@ -261,21 +261,25 @@ class Writer:
             except Exception:
                 log.exception("what is called after crossings failed")
 
-    def close(self) -> bool:
-        """Stop; False if a batch is being written by a thread that does not come back."""
+    def close(self, *, whole: bool) -> None:
+        """Stop, and let go of the files. `whole`: the store has all that was put until a moment ago. What calls that go
+        on have put since is then written as before: a lease must not go back without what was drawn from it."""
         self.stop()
         if not self._moving.acquire(timeout=1.0):
-            return False
+            return  # a batch is being written by a thread that does not come back
         try:
-            self._orphans.close()
-            if self._rejects is not None:
-                self._rejects.close()
-                self._rejects = None
-            self._inflight = []
-            self.down, self._tries, self.retry_at = False, 0, 0.0
+            self._queue.close(whole=whole)
+            if not (whole and self._queue.entries):
+                self._orphans.close()
+                if self._rejects is not None:
+                    self._rejects.close()
+                    self._rejects = None
+                self._inflight = []
+                self.down, self._tries, self.retry_at = False, 0, 0.0
         finally:
             self._moving.release()
-        return True
+        if whole and self._queue.entries:
+            self.start()
 
 
 def _run(writer: ref[Writer], queue: JournalQueue, pause: float) -> None:
