@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from weakref import ref
@@ -14,15 +14,18 @@ from weakref import ref
 import pytest
 
 from costguard.errors import ConfigError
+from costguard.events import Crossing, Entry, Hold
 from costguard.ledger.base import LEASE, Lease
 from costguard.ledger.journal import JournalLedger
 from costguard.ledger.journal_place import journal_directory
 from costguard.ledger.memory import MemoryLedger
 from costguard.ledger.opening import open_ledger
+from costguard.ledger.wrapper import Wrapper
 from tests.ledger.journals import eventually, ids, impatient, settled
 from tests.ledger.values import CENT, NOW, SECOND, entry, hold, limit
 
 NEVER = 1000.0
+Settlements = Sequence[tuple[Entry, Hold | None]]
 
 
 @pytest.fixture
@@ -190,6 +193,26 @@ def test_a_finalizer_that_settles_in_the_middle_of_a_settle_loses_nothing(direct
     gc.collect()
     assert ledger.spent({}) == 1000 * CENT
     ledger.close()
+
+
+def test_what_calls_settle_while_it_is_being_closed_still_reaches_the_store(directory: Path) -> None:
+    class Busy(Wrapper):
+        """While it writes one batch, another call ends."""
+
+        def settle_all(self, settlements: Settlements) -> list[tuple[Crossing, ...] | None]:
+            if len(settlements) == 3:
+                settled(ledger, 1)
+            return self.inner.settle_all(settlements)
+
+    store = MemoryLedger()
+    ledger = JournalLedger(Busy(store), directory, every=NEVER)
+    settled(ledger, 3)
+    ledger.close()
+    # A lease that it was drawn from would go back now, and others would spend it again.
+    assert ledger.flush(30) == 0
+    assert store.spent({}) == 4 * CENT
+    ledger.close()
+    assert list(directory.iterdir()) == []
 
 
 def test_a_ledger_that_nobody_has_any_more_ends_its_thread(directory: Path) -> None:

@@ -8,6 +8,11 @@ from costguard.providers.rows import Provider, Route
 from costguard.providers.usage import openai_answer
 from costguard.providers.usage_anthropic import anthropic_answer
 
+_SPEAKERS = frozenset((
+    "openrouter", "deepseek", "zai", "zhipuai", "moonshot", "minimax", "dashscope", "siliconflow", "novita", "stepfun",
+))  # fmt: skip
+"""Who speaks this protocol too, with models and prices of their own."""
+
 ANTHROPIC = Provider(
     "anthropic",
     package="anthropic",
@@ -20,8 +25,7 @@ ANTHROPIC = Provider(
         Route("v1/messages/batches", "batches", anthropic_answer, poll=True),
     ),
     free=("/count_tokens",),
-    # DeepSeek, Z.AI, Moonshot, MiniMax and OpenRouter speak this protocol too, with models and prices of their own.
-    hosts=HOSTS,
+    hosts={"api.anthropic.com": "anthropic", **{host: name for host, name in HOSTS.items() if name in _SPEAKERS}},
     classes={
         "AnthropicBedrock": "bedrock", "AsyncAnthropicBedrock": "bedrock",
         "AnthropicVertex": "vertex", "AsyncAnthropicVertex": "vertex",
