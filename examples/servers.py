@@ -15,7 +15,7 @@ from tempfile import TemporaryFile
 import httpx
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 40
+START_SECONDS = 120
 
 
 def free_port() -> int:

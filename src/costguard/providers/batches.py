@@ -33,7 +33,7 @@ def batch_answer(response: Any) -> Answer:
     source = fields(response)
     answer = Answer(None, text_in(source, "model"), text_in(source, "output_file_id") or text_in(source, "id"))
     answer.context, answer.summed = _BATCH, True
-    if source.get("status") in _ENDED:
+    if text_in(source, "status") in _ENDED:
         answer.usage = openai_usage(source.get("usage"))
     answer.failed = source.get("status") == "failed"
     return answer
