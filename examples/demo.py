@@ -138,7 +138,7 @@ def refused_everywhere(demo: Demo, refusal: httpx.Response) -> None:
 
 def slack_is_told(demo: Demo, slack: SlackReceiver) -> None:
     demo.title("Slack")
-    arrived = slack.wait(1, timeout=20)
+    arrived = slack.wait(1, timeout=60)
     if arrived:
         text = plain_text(slack.messages[0])
         demo.console.print(Panel(Text(text), title="one message", border_style="magenta", expand=False))
