@@ -9,12 +9,16 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
 from functools import cache
 from typing import Any
 
 NETWORK = "10.77.0.0/24"
 BRIDGE = "10.77.0.1"
+DATABASE = 5432
+"""The port that the server of the databases listens on."""
+TRIES = 10
 
 _CLONE_NEWNET = 0x40000000
 
@@ -39,7 +43,8 @@ def ip(*words: str) -> None:
 def lay_bridge() -> None:
     """In the namespace of this process, in which the servers are."""
     ip("link", "set", "lo", "up")
-    ip("link", "add", "costguard0", "type", "bridge")
+    # A fixed address: else it becomes that of the lowest port, and who asked for it before knows the old one.
+    ip("link", "add", "costguard0", "address", "02:00:00:00:00:01", "type", "bridge")
     ip("addr", "add", f"{BRIDGE}/24", "dev", "costguard0")
     ip("link", "set", "costguard0", "up")
 
@@ -53,7 +58,15 @@ def leave(line: Any) -> None:
     number = line.recv()
     ip("addr", "add", f"10.77.0.{number + 2}/24", "dev", "eth0")
     ip("link", "set", "lo", "up")
-    ip("link", "set", "eth0", "up")
+    for _ in range(TRIES):
+        ip("link", "set", "eth0", "up")
+        try:
+            socket.create_connection((BRIDGE, DATABASE), timeout=2).close()
+            return
+        except TimeoutError:
+            # Seldom the bridge does not notice that a cable was put in: it is taken out and put in again.
+            ip("link", "set", "eth0", "down")
+    raise TimeoutError(f"host {number} has no connection to {BRIDGE} after {TRIES} tries")
 
 
 def connect(line: Any, number: int) -> None:
