@@ -125,17 +125,24 @@ class Lender:
         if self._steady() - slices.looked_at > _FRESH:
             self._look(slices)
         amount, exact = self._size(slices, need)
+        version = self._holdings.version
         answer = self._lease(slices, amount, now_ns, need=need, exact=exact)
         if isinstance(answer, Slice):
             return answer
         self._learn(slices, answer)
         # What is left over in several slices of this process may be enough together, or be on its way back.
         gave = self._tenure.give_back(slices) + self._tenure.end_all()
-        if gave or need <= slices.remaining:
+        for _ in range(3):
+            if not gave and need > slices.remaining and version == self._holdings.version:
+                break
+            gave, version = 0, self._holdings.version
             answer = self._lease(slices, need, now_ns, need=need, exact=True)
-            if isinstance(answer, Refusal):
-                self._learn(slices, answer)
-        return answer if isinstance(answer, Slice) else Refusal(limit, answer.spent, answer.held)
+            if isinstance(answer, Slice):
+                return answer
+            self._learn(slices, answer)
+        # What is still on its way is held by no call.
+        (own,) = self._holdings.free((limit.key,))
+        return Refusal(limit, answer.spent, max(0, answer.held - own))
 
     def _change(self, slices: Slices, limit: Limit) -> None:
         """Another limit, or a grant: what is leased beyond a lower one goes back."""
