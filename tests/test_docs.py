@@ -69,6 +69,7 @@ def page_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sla
         yield receiver
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_shows_is_so(page: Path, page_folder: SlackReceiver) -> None:
     # What a page binds outside of a request lasts as long as its context, not as long as this process.

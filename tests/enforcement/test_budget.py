@@ -110,6 +110,7 @@ def test_fifty_threads_at_once_spend_the_budget_and_no_more(
     assert_the_budget_was_kept(guard, provider, answered)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shared", "threads"),
     [("sqlite", 1), ("sqlite", 5), ("postgres", 5)],

@@ -13,6 +13,7 @@ from tests.interop.environment import interpreter
 from tests.matrix import ROOT
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("environment", ["this one", "old", "previous", "frameworks"])
 def test_every_entry_point_is_seen_once_and_its_result_is_as_it_was(environment: str) -> None:
     python = Path(sys.executable) if environment == "this one" else interpreter(environment)

@@ -11,9 +11,12 @@ import pytest
 from tests.providers import exchanges
 from tests.providers.drivers import drivers, name_of
 
-pytestmark = pytest.mark.skipif(
-    not exchanges.FOLDER.exists(), reason=f"the recorded exchanges are not there: {exchanges.FOLDER}"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not exchanges.FOLDER.exists(), reason=f"the recorded exchanges are not there: {exchanges.FOLDER}"
+    ),
+]
 
 of_each_sdk = pytest.mark.parametrize("driver", drivers(), ids=name_of)
 
