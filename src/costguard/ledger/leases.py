@@ -21,13 +21,12 @@ from costguard.ledger.journal import JournalLedger
 from costguard.ledger.keeper import Keeper
 from costguard.ledger.leaving import at_exit, in_a_child
 from costguard.ledger.lender import Lender
-from costguard.ledger.lost import lost_entry
+from costguard.ledger.lost import lost_call
 from costguard.ledger.process import mark
 from costguard.ledger.room import accounts, ordered
 from costguard.ledger.slices import Slice
 from costguard.ledger.tenure import Tenure
 from costguard.ledger.wrapper import Wrapper
-from costguard.pricing.usage import Usage
 
 log = logging.getLogger("costguard")
 
@@ -241,13 +240,7 @@ class LeaseLedger(Wrapper):
         """Charge the calls of this process that never ended. The money is leased: nobody else can."""
         lost = []
         for hold in self._holdings.overdue(self._clock() if now_ns is None else now_ns, keys):
-            call = hold.call
-            entry = lost_entry(
-                call.id, call.started_ns, call.provider, call.model, call.operation,
-                streamed=call.streamed, tags=call.tags, amount=hold.amount,
-            )  # fmt: skip
-            # What it held is what it is charged with, in each unit.
-            entry.usage = Usage(input_tokens=hold.tokens) if hold.tokens else entry.usage
+            entry = lost_call(hold)
             try:
                 if self.settle(entry, hold) is not None:
                     lost.append(entry)

@@ -38,14 +38,21 @@ def lost_entry(
     )
 
 
-def note_of(hold: Hold) -> Entry:
-    """What is known of a call that is about to be made without a hold: it counts if it is never settled."""
+def lost_call(hold: Hold) -> Entry:
+    """The entry that charges a call with what it held, in each unit."""
     call = hold.call
     entry = lost_entry(
         call.id, call.started_ns, call.provider, call.model, call.operation,
         streamed=call.streamed, tags=call.tags, amount=hold.amount,
     )  # fmt: skip
-    entry.usage = Usage(input_tokens=hold.tokens) if hold.tokens else entry.usage
+    if hold.tokens:
+        entry.usage = Usage(input_tokens=hold.tokens)
+    return entry
+
+
+def note_of(hold: Hold) -> Entry:
+    """What is known of a call that is about to be made without a hold: it counts if it is never settled."""
+    entry = lost_call(hold)
     entry.reason = NOTED
     return entry
 
