@@ -5,7 +5,6 @@ Only new tables: workers of the version before go on while it runs.
 
 from __future__ import annotations
 
-
 import sqlalchemy as sa
 from alembic import op
 
