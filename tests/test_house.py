@@ -20,16 +20,16 @@ ROOM_FLOORS = {
     "dashboard": 7,
 }  # fmt: skip
 FILE_FLOORS = {
-    "tags": 1, "money": 1, "errors": 1, "carry": 1, "executors": 1, "sealing": 1, "version": 1,
+    "tags": 1, "baggage": 1, "money": 1, "errors": 1, "carry": 1, "executors": 1, "sealing": 1, "version": 1,
     "call": 2, "budgets": 2, "budget_text": 2, "budget_actions": 2, "windows": 2, "units": 2, "grants": 2,
     "families": 2, "budget_set": 2,
     "events": 3, "prices_shown": 3, "adjustment": 3, "notice": 3, "holds": 3, "budget_file": 3,
     "admission": 6, "recorder": 6, "waiting": 6, "routes": 6, "guard": 6, "asking": 6, "attempt": 6, "fitting": 6,
     "local_limits": 6, "offload": 6, "overshoot": 6, "readings": 6, "refusals": 6, "settings": 6, "soft_actions": 6,
     "terms": 6, "seeding": 6, "beside": 6, "closing": 6, "correcting": 6, "reprice": 6, "rolling": 6, "repricing": 6,
-    "notices": 6, "budget_source": 6,
+    "notices": 6, "budget_source": 6, "watchers": 6, "health": 6,
     "cli": 8, "cli_store": 8, "cli_rules": 8, "cli_budgets": 8, "cli_grants": 8, "cli_upkeep": 8, "cli_reprice": 8,
-    "cli_prices": 8,
+    "cli_prices": 8, "cli_alerts": 8, "cli_sample": 8,
 }  # fmt: skip
 FLOORS = ROOM_FLOORS | FILE_FLOORS
 """A new file or room is given its floor here; see the map in docs/glossary.md."""

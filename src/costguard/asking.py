@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 from costguard.admission import Admission
 from costguard.budget_set import BudgetSet
 from costguard.budgets import Budget, Standing
 from costguard.events import Entry
+from costguard.health import Health, health_of
 from costguard.ledger.base import Ledger
 from costguard.money import from_nanos
 from costguard.overshoot import Overshoot
 from costguard.pricing.book import PriceBook
 from costguard.pricing.receipt import Receipt
 from costguard.pricing.usage import Usage
+from costguard.recorder import Recorder
 from costguard.settings import moment_ns, since_ns
 from costguard.tags import Tags, current_tags
 
@@ -29,7 +32,9 @@ class Asking:
     _admission: Admission
     _book: PriceBook
     _budgets: BudgetSet
+    _outbox: Any
     _overshoot: Overshoot
+    _recorder: Recorder
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -65,6 +70,13 @@ class Asking:
     def entries(self, *, since: datetime | timedelta | None = None, limit: int = 1000, **tags: object) -> list[Entry]:
         """The ledger's entries with these tags, newest first."""
         return self.ledger.entries(Tags(tags), since_ns=since_ns(since), limit=limit)
+
+    def health(self, *, here: bool = False) -> Health:
+        """What waits: entries for the store, alerts for their channel. StoreUnavailable if the store cannot say.
+
+        here: this process alone; the store is not asked, and `alerts_undelivered` is 0, as for a guard without channels
+        """
+        return health_of(self.ledger, self._recorder, alerts=self._outbox is not None and not here)
 
     @property
     def overshoot(self) -> Decimal:

@@ -42,7 +42,7 @@ def read_budgets(path: str | PathLike[str]) -> list[Budget]:
         raise ConfigError(f"budget file {file} cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"budget file {file} is not TOML: {error}") from None
-    unknown = sorted(set(tables) - {"budget"})
+    unknown = sorted(set(tables) - {"budget", "alerts"})
     budgets = tables.get("budget", [])
     if unknown or not isinstance(budgets, list) or not all(isinstance(table, dict) for table in budgets):
         said = f"has {unknown[0]!r}" if unknown else "has a 'budget' that is no list of tables"

@@ -103,11 +103,14 @@ class Call:
     attempts:            HTTP requests made for it, SDK retries included
     sizing, hold, particulars: set by whoever reserves
     knobs:               how the request can be altered; only until it is sent
+    watched:             hooks were told that it began, and not yet that it ended
+    span:                what a telemetry hook keeps of its beginning
     """
 
     __slots__ = (
         "attempts", "context", "frame", "hold", "id", "input_tokens", "knobs", "max_output_tokens",
-        "model", "operation", "particulars", "produces_output", "provider", "sizing", "started_ns", "streamed", "tags",
+        "model", "operation", "particulars", "produces_output", "provider", "sizing", "span", "started_ns", "streamed",
+        "tags", "watched",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - the hot path gives them by position
@@ -139,3 +142,5 @@ class Call:
         self.hold: Any = None
         self.particulars: Particulars | None = None
         self.knobs: Knobs | None = None
+        self.watched = False
+        self.span: Any = None

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from costguard import cli_budgets, cli_grants, cli_prices, cli_reprice, cli_upkeep
+from costguard import cli_alerts, cli_budgets, cli_grants, cli_prices, cli_reprice, cli_sample, cli_upkeep
 from costguard.cli_store import Json, Store, ledger_at, one_line, pairs, show, show_json
 from costguard.version import __version__
 
@@ -24,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+cli_alerts.app.command("test")(cli_sample.send_sample)
+app.add_typer(cli_alerts.app, name="alerts")
 app.add_typer(cli_budgets.app, name="budgets")
 app.add_typer(cli_grants.app, name="grants")
 app.add_typer(cli_prices.app, name="prices")
@@ -54,7 +56,6 @@ def report(
 
 
 app.command()(cli_reprice.reprice)
-app.command()(cli_upkeep.alerts)
 app.command()(cli_upkeep.check)
 app.command()(cli_upkeep.retain)
 app.command()(cli_upkeep.migrate)

@@ -1,4 +1,4 @@
-"""`costguard migrate | alerts | check | retain`: the upkeep of a ledger."""
+"""`costguard migrate | check | retain`: the upkeep of a ledger."""
 
 from __future__ import annotations
 
@@ -21,13 +21,6 @@ def migrate(store: Store = None) -> None:
     """Create the ledger's tables, or bring them up to date."""
     with one_line(), ledger_at(store, make=True) as ledger:
         show(f"{ledger.url} is up to date")
-
-
-def alerts(store: Store = None) -> None:
-    """How many alerts are still to be told."""
-    with one_line(), ledger_at(store) as ledger:
-        left = ledger.undelivered()
-        show("every alert is told or given up" if not left else f"{left} alert{'' if left == 1 else 's'} not told yet")
 
 
 def check(

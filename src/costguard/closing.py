@@ -71,6 +71,7 @@ class Closing:
     _closed: bool
     _offload: Offload
     _outbox: Any
+    _schedule: Any
     _recorder: Recorder
     _source: Any
 
@@ -97,6 +98,8 @@ class Closing:
             raise StoreUnavailable(
                 f"{waiting} entries are not in the ledger {self.ledger.url} yet; they wait in {where}"
             )
+        if self._schedule is not None:
+            self._schedule.write()
         if self._outbox is not None:
             left = self._outbox.flush(by.left())
             if left:

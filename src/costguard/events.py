@@ -233,10 +233,12 @@ class Settled:
 
     crossings: what the entry made the spending cross; () where it goes by the journal, as with leases: they are found
                with the batch, and told by the alerts
+    call:      what it is the entry of; None where nothing of this process began it, or it is billed beside one
     """
 
     entry: Entry
     crossings: tuple[Crossing, ...]
+    call: Call | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,4 +267,7 @@ class Downgraded:
 
 Hook = Callable[[Settled | Refused | Downgraded], Any]
 """A hook runs in the thread or task of the call, or in a thread of the guard's where async code works with a store
-over the network. It must be quick; what it raises is logged, never passed on."""
+over the network. It must be quick; what it raises is logged, never passed on.
+
+It may have methods that are called too: `began(call)` before a call is admitted, in the context of the app, and
+`ended(call)` when it is over, whichever way; `attached(guard)` when a guard takes it."""

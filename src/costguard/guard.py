@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from costguard import settings
 from costguard.admission import Admission, OnStoreFailure, OnUnpriced
 from costguard.asking import Asking
-from costguard.beside import outbox_of, source_of
+from costguard.beside import outbox_of, rules_of, schedule_of, source_of
 from costguard.budget_set import BudgetSet
 from costguard.budgets import Budget, Holds
 from costguard.call import Call
@@ -31,6 +31,7 @@ from costguard.pricing.book import PriceBook
 from costguard.providers import collected
 from costguard.recorder import Recorder
 from costguard.routes import budget_route, feature_route
+from costguard.watchers import Watchers
 
 log = logging.getLogger("costguard")
 
@@ -64,6 +65,8 @@ class Guard(Asking, Closing, Correcting):
     journal:           its directory, if not the usual place; False for none
     refresh:           seconds between two looks for changed price lists; None: files are read once, addresses fetched
                        once, by a thread that the start does not wait for
+    alert_rules:       what else the channels are told, lines such as "burn fast" or "digest daily 09:00"; those of
+                       the budget file's [alerts] are added
     balances:          "valkey://host:6379/0": balances and holds in Valkey or Redis instead of the store
 
     Raises ConfigError for wrong settings, StoreUnavailable if the store cannot be opened.
@@ -91,6 +94,7 @@ class Guard(Asking, Closing, Correcting):
         journal: str | Path | Literal[False] | None = None,
         balances: str | None = None,
         refresh: float | None = None,
+        alert_rules: Iterable[Any] = (),
     ) -> None:
         collected.notice()
         terms = dict(wait=wait, fit=fit, fit_floor=fit_floor, observe=observe, stop_at_limit=stop_at_limit)  # noqa: C408
@@ -105,11 +109,13 @@ class Guard(Asking, Closing, Correcting):
         self._hooks: list[Hook] = list(hooks)
         sizer, tokens = HoldSizer(holds), HoldSizer(holds)
         told = settings.channels(alerts)
+        rules = rules_of(alert_rules, budget_file, channels=bool(told))
         self._outbox: Any = None
         self._closed = False
         self.ledger = build(store, engine=engine, journal=journal, balances=balances, told=self._wake)
         self.ledger.open()
-        self._outbox = outbox_of(self.ledger, told)
+        self._schedule = schedule_of(self.ledger, rules, self._budgets, self._wake)
+        self._outbox = outbox_of(self.ledger, told, self._schedule)
         self._offload = Offload()
         self._overshoot = Overshoot(self.ledger)
         notices = Notices(self.ledger, self._book, self._offload, self._wake)
@@ -135,7 +141,13 @@ class Guard(Asking, Closing, Correcting):
         self._source = source_of(self._budgets, self.ledger, budget_file)
         self._book.start()
         self._installed = False
-        if self._outbox is not None and self.ledger.undelivered():
+        self._watchers = Watchers()
+        for hook in self._hooks:
+            self._watchers.add(hook, self)
+        if self._schedule is not None:
+            self._hooks.append(self._schedule.watch)
+            self._schedule.begin()
+        elif self._outbox is not None and self.ledger.undelivered():
             self._wake()
 
     # The two verbs that the provider wrappers call (providers.policy.Policy).
@@ -144,6 +156,8 @@ class Guard(Asking, Closing, Correcting):
         """Hold the expected cost of a call, or raise `BudgetExceeded`, `UnpricedModel` or `StoreUnavailable`."""
         if self._closed:
             self._use_again()
+        if self._watchers:
+            self._watchers.began(call)
         try:
             delays = self._admission.begin(call, True)
             if delays is None:
@@ -152,12 +166,15 @@ class Guard(Asking, Closing, Correcting):
                 time.sleep(delay)
         except BaseException as error:
             self._admission.not_made(call, error)
+            self._watchers.ended(call)
             raise
 
     async def reserve_async(self, call: Call) -> None:
         """`reserve` for async code: it waits without blocking the event loop."""
         if self._closed:
             self._use_again()
+        if self._watchers:
+            self._watchers.began(call)
         try:
             delays = self._admission.begin(call, False)
             if delays is None:
@@ -170,9 +187,14 @@ class Guard(Asking, Closing, Correcting):
         except BaseException as error:
             # A coroutine that nobody waits for any more may be ended by a garbage collection.
             collected.tell(partial(self._admission.not_made, call, error))
+            self._watchers.ended(call)
             raise
         if not self._admission.near:
-            await self._admission.elsewhere(call, delays)
+            try:
+                await self._admission.elsewhere(call, delays)
+            except BaseException:
+                self._watchers.ended(call)
+                raise
 
     def settling(self, call: Call, outcome: Outcome) -> Callable[[], Awaitable[None]] | None:
         """`settle` for async code: None if it is done, else what waits until another thread has done it.
@@ -201,6 +223,8 @@ class Guard(Asking, Closing, Correcting):
             self._recorder.record(call, outcome)
         except Exception:
             log.exception("costguard could not record call %s (%s %s)", call.id, call.provider, call.model)
+        if call.watched:
+            self._watchers.ended(call)
 
     def budget(
         self, limit: str, per: str | Sequence[str] = (), *, where: Mapping[str, str] = _ALL, holds: Holds | None = None
@@ -221,6 +245,7 @@ class Guard(Asking, Closing, Correcting):
     def add_hook(self, hook: Hook) -> None:
         """`hook` hears every `Settled`, `Refused` and `Downgraded` from now on."""
         self._hooks.append(hook)
+        self._watchers.add(hook, self)
 
     def instrument(self, *, usage_hosts: Iterable[str] = ()) -> None:
         """Patch every installed SDK, also those imported later. Idempotent; undo with `uninstrument`.

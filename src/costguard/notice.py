@@ -8,8 +8,13 @@ from typing import Literal, TypeAlias
 
 from costguard.events import Crossing
 
-Kind = Literal["unpriced", "partial", "stale prices"]
-"""unpriced: a model has no price. partial: something that a call used has none. stale prices: a list is old."""
+Kind = Literal[
+    "unpriced", "partial", "stale prices",
+    "refusals", "projected", "burn", "spike", "call", "request", "payer", "new model", "unattributed", "retries",
+    "input", "journal", "digest",
+]  # fmt: skip
+"""unpriced: a model has no price. partial: something that a call used has none. stale prices: a list is old.
+The others are those of alert rules, see `costguard.alerts.rules`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class Recorder:
         self._tokens = tokens
         self._overshoot = overshoot
         self._notices = notices
-        self._waiting: deque[tuple[Entry, Hold | None]] = deque()
+        self._waiting: deque[tuple[Entry, Hold | None, Call | None]] = deque()
         self._retry_at = 0
         self.forked()
         _recorders.add(self)
@@ -81,7 +81,7 @@ class Recorder:
         """Settle one call."""
         entry = self._entry(call, outcome)
         hold: Hold | None = call.hold
-        new = self._settle(entry, hold)
+        new = self._settle(entry, hold, call)
         particulars = call.particulars
         if new and particulars is not None:
             self._particular(call, particulars, entry)
@@ -194,29 +194,34 @@ class Recorder:
         self._notices.unpriced(call.provider, model)
         return f"no price is known for {call.provider} model {model!r}"
 
-    def _settle(self, entry: Entry, hold: Hold | None) -> bool:
+    def _settle(self, entry: Entry, hold: Hold | None, call: Call | None = None) -> bool:
         if self._waiting and time.monotonic_ns() >= self._retry_at:
             self.retry()
         try:
             crossings = self._ledger.settle(entry, hold)
         except StoreUnavailable as error:
             # Hooks hear of it when it is recorded.
-            self._keep(entry, hold, error)
+            self._keep(entry, hold, call, error)
             return True
         if crossings is None:
             return False
         if crossings or self._hooks:
-            self._emit(Settled(entry, crossings))
+            self._emit(Settled(entry, crossings, call))
         return True
 
-    def _keep(self, entry: Entry, hold: Hold | None, error: StoreUnavailable) -> None:
+    def _keep(self, entry: Entry, hold: Hold | None, call: Call | None, error: StoreUnavailable) -> None:
         if len(self._waiting) >= MOST_WAITING:
             log.critical("the store is down and %d entries wait; this one is only here: %r", MOST_WAITING, entry)
             return
         if not self._waiting:
             log.error("entries wait in memory until the store can be written: %s", error)
         self._retry_at = time.monotonic_ns() + _RETRY_NS
-        self._waiting.append((entry, hold))
+        self._waiting.append((entry, hold, call))
+
+    @property
+    def waiting(self) -> int:
+        """Entries in memory, as the store cannot be written."""
+        return len(self._waiting)
 
     def retry(self, wait: float = 0.0) -> int:
         """Write what waits; return how many entries still wait. Raises nothing: the store's error is logged.
@@ -228,7 +233,7 @@ class Recorder:
         try:
             self._retry_at = time.monotonic_ns() + _RETRY_NS
             while self._waiting:
-                entry, hold = self._waiting[0]
+                entry, hold, call = self._waiting[0]
                 try:
                     crossings = self._ledger.settle(entry, hold)
                 except StoreUnavailable as error:
@@ -240,7 +245,7 @@ class Recorder:
                     crossings = None
                 self._waiting.popleft()
                 if crossings is not None:
-                    self._emit(Settled(entry, crossings))
+                    self._emit(Settled(entry, crossings, call))
         finally:
             self._writing.release()
         return len(self._waiting)

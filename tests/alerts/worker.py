@@ -14,7 +14,7 @@ from tests.alerts.crossings import tell
 
 def main(what: str, store: str, webhook: str) -> int:
     ledger = open_ledger(store)
-    outbox = Outbox(ledger, [slack(webhook)], pause=lambda tries: 0.02 * tries)
+    outbox = Outbox(ledger, [slack(webhook, folds=False)], pause=lambda tries: 0.02 * tries)
     if what == "deliver":
         print("ready", flush=True)
         sys.stdin.readline()

@@ -15,16 +15,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 from costguard.ledger.base import Ledger, Parcel
 from costguard.money import from_nanos, show_usd
+from costguard.notice import Kind as NoticeKind
 from costguard.units import Unit, from_rest, show_amount, show_number
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-Kind = Literal["budget", "unpriced", "partial", "stale prices"]
+Kind = Literal["budget", "folded"] | NoticeKind
+KINDS: tuple[str, ...] = ("budget", *get_args(NoticeKind))
+"""What an alert can be of, and be muted by."""
 
 
 class RetryLater(Exception):
@@ -45,6 +48,10 @@ class Channel(Protocol):
     A channel may have a `name`, which must stay the same over restarts: by it the outbox remembers
     who was told. Without one the function's or class's name is taken. `RetryLater` and `Undeliverable` steer
     the retries; any other exception is tried again with growing pauses.
+
+    It may also have: `folds`, true if many alerts at once may come as one `Folded`; `prepare()`, which loads what it
+    needs; `holds_back(alert)`, the seconds until this one may be told, None for now; `threads`, true if what it returns
+    names the message, and `reply(alert, first)` tells an alert of the same budget and window below the one so named.
     """
 
     def __call__(self, alert: Alert, /) -> Any: ...
@@ -82,19 +89,24 @@ class Alert:
     kind: Kind = "budget"
 
     @classmethod
-    def of(cls, parcel: Parcel, ledger: Ledger) -> Alert:
-        """The alert of an outbox row, with the dearest feature and model looked up in the ledger."""
+    def of(cls, parcel: Parcel, ledger: Ledger, *, tops: bool = True) -> Alert:
+        """The alert of an outbox row; with `tops` the dearest feature and model are looked up in the ledger."""
         told = cast(dict[str, Any], parcel.payload)
         payer = dict(told["payer"])
         tags = {**told["where"], **payer}
         end = told["end"]
         unit: Unit = told.get("unit", "usd")
 
-        def dearest(name: str) -> tuple[str, Decimal] | None:
+        costs: dict[str, dict[str, int]] = {"feature": {}, "model": {}}
+        if tops:
             # Up to the crossing, in whole microseconds as stores keep them: a late alert adds up with its `spent`.
-            sums = ledger.sums((name,), tags, since_ns=told["start"], until_ns=told["at"] + 1000)
-            top = max(sums, key=lambda group: group.cost, default=None)
-            return None if top is None or top.cost <= 0 else (top.group[name], from_nanos(top.cost))
+            for each in ledger.sums(tuple(costs), tags, since_ns=told["start"], until_ns=told["at"] + 1000):
+                for name, found in costs.items():
+                    found[each.group[name]] = found.get(each.group[name], 0) + each.cost
+
+        def dearest(name: str) -> tuple[str, Decimal] | None:
+            top = max(costs[name].items(), key=lambda item: item[1], default=("", 0))
+            return None if top[1] <= 0 else (top[0], from_nanos(top[1]))
 
         return cls(
             key=parcel.key,

@@ -20,10 +20,11 @@ from inspect import iscoroutinefunction
 from random import uniform
 from weakref import WeakSet
 
-from costguard.alerts.alert import Alert, Channel, RetryLater, Undeliverable
-from costguard.alerts.price_alert import alert_of
+from costguard.alerts.alert import Channel
+from costguard.alerts.delivery import Delivery
+from costguard.alerts.folding import MOST_FOLDED
 from costguard.errors import ConfigError
-from costguard.ledger.base import Ledger, Parcel
+from costguard.ledger.base import Ledger
 
 _log = logging.getLogger("costguard.alerts")
 
@@ -31,14 +32,9 @@ _SECOND = 1_000_000_000
 LEASE_NS = 60 * _SECOND
 """How long a claimed row is ours, for one channel: far above Slack's time-out of 10 s."""
 
-PATIENCE_NS = 24 * 3600 * _SECOND
-"""An alert is tried for a day. What is older when first seen is not told: with the first channel of an
-app that ran without any, months of old crossings would pour into it."""
-
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 900.0
 _LOOK_AGAIN = 30.0  # rows that other workers claimed or postponed fall due without anyone telling us
 _LINGER = 10.0  # an idle thread ends, so that a forgotten guard does not keep one
-_UNTOLD = "!"  # before the name of a channel that can never be told: in `parcel.delivered` beside those that were
 
 _outboxes: WeakSet[Outbox] = WeakSet()
 
@@ -49,6 +45,9 @@ class Outbox:
     channels:  callables of one `Alert`, told one after the other; see `Channel`
     now_ns:    wall clock, nanoseconds since 1970
     pause:     seconds before the next try, of the number of tries so far
+    lease_ns:  how long a claimed row is ours, for one channel
+    rounds:    what else is done in this thread before each look, such as the scheduled rules; it answers in how many
+               seconds it is to be asked again, None: not by itself. With it the thread lives as long as the outbox
 
     Raises ConfigError for a channel that cannot be called, or that is async.
     """
@@ -60,13 +59,16 @@ class Outbox:
         *,
         now_ns: Callable[[], int] = time.time_ns,
         pause: Callable[[int], float] | None = None,
+        lease_ns: int = LEASE_NS,
+        rounds: Callable[[], float | None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._channels = _named(channels)
         self._now_ns = now_ns
         self._pause = pause or _pause
+        self._lease_ns = lease_ns * max(1, len(self._channels))
+        self._rounds = rounds
         self._closed = False
-        self._sent: dict[str, list[str]] = {}
         self._forget_threads()
         _outboxes.add(self)
 
@@ -76,8 +78,8 @@ class Outbox:
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._wanted = False
+        self._delivery = Delivery(self._ledger, self._channels, self._now_ns, self._pause)
         self._due: dict[int, int] = {}
-        self._paused: dict[str, int] = {}
 
     def wake(self) -> None:
         """Say that there may be something to tell. Quick, never raises, starts the thread when needed."""
@@ -145,7 +147,7 @@ class Outbox:
             with self._condition:
                 self._wanted = False
             try:
-                pause = self._deliver_due()
+                pause = self._look()
                 failures = 0
             except Exception as error:  # noqa: BLE001  # the store is away or a row is odd: alerts never end a process
                 failures += 1
@@ -160,25 +162,42 @@ class Outbox:
                         self._thread = None
                     return
 
+    def _look(self) -> float | None:
+        """Do the rounds, and tell what is due; return the seconds to the next look, None if nothing is left."""
+        again: float | None = None
+        if self._rounds is not None:
+            try:
+                again = self._rounds()
+            except Exception as error:  # noqa: BLE001  # what is in the outbox is told, whatever happens to rules
+                again = _LOOK_AGAIN
+                _log.warning("alert rules cannot be looked at, next look in %.0f s: %s", again, error)
+        pause = self._deliver_due()
+        return pause if again is None else min(again, pause or again)
+
     def _deliver_due(self) -> float | None:
         """Tell what is due; return the seconds to the next look, None if nothing is left.
 
-        One row at a time: a lease over twenty slow ones would run out before the last is told.
+        Only where a channel folds are many rows claimed at once: a lease over twenty slow messages would run out
+        before the last is told.
         """
-        lease = LEASE_NS * len(self._channels)
+        delivery = self._delivery
+        most = MOST_FOLDED if delivery.folds else 1
+        delivery.prepare()
         while not self._closed:
             now = self._now_ns()
-            free = min(self._paused.get(name, 0) for name in self._channels)
+            free = min(delivery.paused.get(name, 0) for name in self._channels)
             if now < free:
                 return (free - now) / _SECOND
-            parcels = self._ledger.claim(now, lease_ns=lease, most=1)
+            parcels = self._ledger.claim(now, lease_ns=self._lease_ns, most=most)
             if not parcels:
                 break
-            for parcel in parcels:
-                with self._condition:
-                    self._due.pop(parcel.id, None)
-                self._deliver(parcel, now + lease)
             with self._condition:
+                for parcel in parcels:
+                    self._due.pop(parcel.id, None)
+            delivery.due.clear()
+            delivery.deliver(parcels, now + self._lease_ns, now + self._lease_ns // 2)
+            with self._condition:
+                self._due.update(delivery.due)
                 self._condition.notify_all()
         left = self._ledger.undelivered()
         now = self._now_ns()
@@ -187,71 +206,8 @@ class Outbox:
             pauses = [(due - now) / _SECOND for due in self._due.values()]
         if left:
             return min(_LOOK_AGAIN, *pauses) if pauses else _LOOK_AGAIN
-        self._sent.clear()
+        delivery.forget()
         return None
-
-    def _deliver(self, parcel: Parcel, leased_until: int) -> None:
-        done = self._sent.setdefault(parcel.key, list(parcel.delivered))
-        done.extend(name for name in parcel.delivered if name not in done)
-        parcel.delivered[:] = done
-        now = self._now_ns()
-        if now - parcel.created_ns > PATIENCE_NS:
-            self._give_up(parcel, f"not told within {PATIENCE_NS // (3600 * _SECOND)} hours")
-            return
-        alert: Alert | None = None
-        errors: list[str] = []
-        wait: float | None = None
-        for name, channel in self._channels.items():
-            if name in done or _UNTOLD + name in done:
-                continue
-            now = self._now_ns()
-            if now >= leased_until:
-                # This process was stopped or the machine slept: the row may be another worker's by now.
-                return
-            if now < self._paused.get(name, 0):
-                errors.append(f"{name}: waits, as it was told to")
-                wait = max(wait or 0.0, (self._paused[name] - now) / _SECOND)
-                continue
-            try:
-                alert = alert or alert_of(parcel, self._ledger)
-                channel(alert)
-            except RetryLater as error:
-                errors.append(f"{name}: {error}")
-                self._paused[name] = now + int(error.seconds * _SECOND)
-                wait = max(wait or 0.0, error.seconds)
-            except Undeliverable as error:
-                errors.append(f"{name}: {error}")
-                _log.error("alert %s cannot be told by %s: %s", parcel.key, name, error)
-                done.append(_UNTOLD + name)
-            except Exception as error:  # noqa: BLE001  # whatever a channel raises, the other ones are told
-                errors.append(f"{name}: {type(error).__name__}: {error}")
-                wait = max(wait or 0.0, self._pause(parcel.tries))
-            else:
-                done.append(name)
-                if len(self._channels) > 1:
-                    # At once: killed here, this channel is still not told twice.
-                    parcel.delivered[:] = done
-                    self._ledger.postpone(parcel, leased_until, "being delivered")
-        parcel.delivered[:] = done
-        if wait is not None:
-            self._postpone(parcel, wait, "; ".join(errors))
-        elif any(name.startswith(_UNTOLD) for name in done):
-            self._give_up(parcel, "; ".join(errors) or "a channel could not be told")
-        else:
-            self._ledger.delivered(parcel, self._now_ns())
-            self._sent.pop(parcel.key, None)
-
-    def _postpone(self, parcel: Parcel, seconds: float, error: str) -> None:
-        due = self._now_ns() + int(seconds * _SECOND)
-        _log.warning("alert %s is not told yet, next try in %.0f s: %s", parcel.key, seconds, error)
-        self._ledger.postpone(parcel, due, error)
-        with self._condition:
-            self._due[parcel.id] = due
-
-    def _give_up(self, parcel: Parcel, error: str) -> None:
-        _log.error("alert %s is given up and stays in %s: %s", parcel.key, self._ledger.url, error)
-        self._ledger.give_up(parcel, self._now_ns(), error)
-        self._sent.pop(parcel.key, None)
 
 
 def _pause(tries: int) -> float:

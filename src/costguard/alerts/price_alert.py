@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 from costguard.alerts.alert import Alert
+from costguard.alerts.rules_alert import RuleAlert
 from costguard.ledger.base import Ledger, Parcel
 from costguard.notice import price_for
 
@@ -73,6 +74,9 @@ class PriceAlert(Alert):
         )
 
 
-def alert_of(parcel: Parcel, ledger: Ledger) -> Alert:
-    """The alert of an outbox row, of whatever kind."""
-    return PriceAlert.told(parcel) if "kind" in parcel.payload else Alert.of(parcel, ledger)
+def alert_of(parcel: Parcel, ledger: Ledger, *, tops: bool = True) -> Alert:
+    """The alert of an outbox row, of whatever kind. `tops`: see `Alert.of`."""
+    if "kind" not in parcel.payload:
+        return Alert.of(parcel, ledger, tops=tops)
+    facts = cast(dict[str, Any], parcel.payload["facts"])
+    return RuleAlert.told(parcel) if "rule" in facts else PriceAlert.told(parcel)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 from hashlib import sha256
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
 from costguard.alerts.alert import Alert, RetryLater, Undeliverable
+from costguard.alerts.slack_buttons import Buttons
+from costguard.alerts.slack_message import escape, message
+from costguard.alerts.spoken import clip
 from costguard.errors import ConfigError, MissingExtra
-from costguard.money import show_usd
-from costguard.units import show_amount
 
 TIMEOUT = 10
 """Seconds for one request."""
@@ -26,14 +26,36 @@ _TRANSIENT = frozenset({
 })  # fmt: skip
 """Errors of Slack's Web API that pass by themselves: https://docs.slack.dev/reference/methods/chat.postMessage#errors"""
 
-_BELLS = re.compile(r"@(?=(?:channel|here|everyone|all)\b)", re.IGNORECASE)
+_THREADLESS = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message", "invalid_thread_ts"})
+"""The first message of a thread is gone, or no replies are taken: then there is a new first one."""
+
+_MOST_OF_A_TEXT = 3000
+"""Slack cuts longer ones; beside blocks it is what notifications show."""
 
 
 class Slack:
-    """A channel: one Block Kit message for each alert. Made by `slack`."""
+    """A channel: one Block Kit message for each alert, or for many at once. Made by `slack`.
 
-    def __init__(self, name: str, *, url: str | None = None, token: str = "", channel: str = "", base_url: str) -> None:
+    threads: with a bot token, the alerts of a budget in one window are one thread; a webhook does not say where its
+             message went
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        url: str | None = None,
+        token: str = "",
+        channel: str = "",
+        base_url: str,
+        buttons: Buttons | None = None,
+        folds: bool = True,
+        threads: bool = True,
+    ) -> None:
         self.name = name
+        self.folds = folds
+        self.threads = threads and url is None
+        self._buttons = buttons
         self._url = url
         self._token = token
         self._channel = channel
@@ -42,18 +64,31 @@ class Slack:
     def __repr__(self) -> str:
         return f"slack({self.name!r})"
 
-    def __call__(self, alert: Alert) -> None:
-        """Send it. Raises RetryLater on HTTP 429, Undeliverable where a retry cannot help, else what failed."""
+    def prepare(self) -> None:
+        """Load slack-sdk."""
+        if self._url is not None:
+            import slack_sdk.webhook
+        else:
+            import slack_sdk.web  # noqa: F401
+
+    def __call__(self, alert: Alert) -> str | None:
+        """Send it; with a bot token, what to `reply` to. Raises RetryLater on HTTP 429, Undeliverable where a retry
+        cannot help, else what failed."""
         if self._url is not None:
             self._webhook(self._url, alert)
-        else:
-            self._bot(alert)
+            return None
+        return self._bot(alert)
+
+    def reply(self, alert: Alert, first: str) -> None:
+        """Send it into the thread of the message that `first` names; what is urgent is shown in the channel, too."""
+        self._bot(alert, thread_ts=first, reply_broadcast=alert.refused or alert.fraction >= 1)
 
     def _webhook(self, url: str, alert: Alert) -> None:
         from slack_sdk.webhook import WebhookClient
 
         client = WebhookClient(url, timeout=TIMEOUT, logger=_silent, retry_handlers=[])
-        answer = client.send(text=escape(alert.text), blocks=message(alert), unfurl_links=False, unfurl_media=False)
+        text, blocks = _text(alert), message(alert, self._buttons)
+        answer = client.send(text=text, blocks=blocks, unfurl_links=False, unfurl_media=False)
         body = answer.body.strip()
         if answer.status_code == 200 and not body.startswith("<"):
             return
@@ -61,27 +96,34 @@ class Slack:
             raise Undeliverable("the webhook answered with a web page, not as Slack does: check its address")
         self._refused(answer.status_code, body, answer.headers)
 
-    def _bot(self, alert: Alert) -> None:
+    def _bot(self, alert: Alert, **thread: Any) -> str | None:
         from slack_sdk.errors import SlackApiError
         from slack_sdk.web import WebClient
 
         client = WebClient(self._token, self._base_url, timeout=TIMEOUT, logger=_silent, retry_handlers=[])
         try:
-            client.chat_postMessage(
+            answer = client.chat_postMessage(
                 channel=self._channel,
-                text=escape(alert.text),
-                blocks=message(alert),
+                text=_text(alert),
+                blocks=message(alert, self._buttons),
                 link_names=False,
                 unfurl_links=False,
                 unfurl_media=False,
+                **thread,
             )
         except SlackApiError as error:
-            answer = error.response
-            reason = str(answer.get("error") or "no reason given")
-            if answer.status_code == 200 and reason not in _TRANSIENT:
+            said = error.response
+            reason = str(said.get("error") or "no reason given")
+            if thread and reason in _THREADLESS:
+                return self._bot(alert)
+            if said.status_code == 200 and reason not in _TRANSIENT:
                 raise Undeliverable(f"Slack refuses the message to {self._channel}: {reason}") from None
-            status = 429 if reason in ("ratelimited", "rate_limited") else answer.status_code
-            self._refused(status, reason, answer.headers)
+            status = 429 if reason in ("ratelimited", "rate_limited") else said.status_code
+            self._refused(status, reason, said.headers)
+        else:
+            ts = answer.get("ts")
+            return ts if isinstance(ts, str) else None
+        return None
 
     def _refused(self, status: int, reason: str, headers: Any) -> None:
         said = f"HTTP {status} {reason[:200]}".strip()
@@ -98,6 +140,9 @@ def slack(
     token: str | None = None,
     channel: str | None = None,
     base_url: str | None = None,
+    buttons: Buttons | None = None,
+    folds: bool = True,
+    threads: bool = True,
 ) -> Slack:
     """A channel that posts to Slack: by an incoming webhook, or by a bot token and a channel.
 
@@ -105,6 +150,9 @@ def slack(
     slack(token="xoxb-...", channel="#costs")
 
     base_url:  of a Web API other than https://slack.com/api/, for GovSlack or tests
+    buttons:   below alerts of budgets; a `SlackActions` endpoint takes what they say
+    folds:     many alerts at once are one message
+    threads:   with a bot token, the alerts of a budget in one window are one thread
 
     Raises ConfigError for an address or a token that cannot be one, MissingExtra without slack-sdk.
     """
@@ -120,65 +168,24 @@ def slack(
                 f"Slack channel {channel!r} cannot be chosen with a webhook, which belongs to one channel"
             )
         _check(webhook_url, "Slack webhook")
-        made = Slack(f"slack:{sha256(webhook_url.encode()).hexdigest()[:8]}", url=webhook_url, base_url=base_url)
+        name = f"slack:{sha256(webhook_url.encode()).hexdigest()[:8]}"
+        made = Slack(name, url=webhook_url, base_url=base_url, buttons=buttons, folds=folds)
     else:
         if not isinstance(token, str) or not token.startswith("xox") or token != token.strip():
             raise ConfigError("Slack token does not begin with xoxb-; copy the Bot User OAuth Token of your Slack app")
         if not isinstance(channel, str) or not channel.strip():
             raise ConfigError(f'Slack channel {channel!r} is missing; name it with the token: channel="#costs"')
-        made = Slack(f"slack:{channel}", token=token, channel=channel, base_url=base_url)
+        made = Slack(
+            f"slack:{channel}", token=token, channel=channel, base_url=base_url, buttons=buttons, folds=folds,
+            threads=threads,
+        )  # fmt: skip
     if find_spec("slack_sdk") is None:
         raise MissingExtra("slack-sdk", "slack", "slack()")
     return made
 
 
-def message(alert: Alert) -> list[dict[str, Any]]:
-    """The blocks of one alert: https://docs.slack.dev/reference/block-kit/blocks"""
-    header = {"type": "header", "text": {"type": "plain_text", "text": _clip(_tame(alert.title), 150), "emoji": False}}
-    if alert.kind != "budget":
-        return [header, {"type": "section", "text": _mrkdwn(escape(alert.text))}]
-    filled = max(0, min(10, alert.percent // 10))
-    bar = f"{'▓' * filled}{'░' * (10 - filled)} {alert.percent} %"
-    fields = [
-        ("Payer", alert.who),
-        ("Budget", f"{alert.name} ({alert.budget})" if alert.name else alert.budget),
-        ("Spent", show_amount(alert.spent, alert.unit)),
-        ("Limit", show_amount(alert.limit, alert.unit)),
-        ("Resets", "never" if alert.resets_at is None else f"{alert.resets_at:%Y-%m-%d %H:%M} UTC"),
-        ("Top feature", _top(alert.top_feature)),
-        ("Top model", _top(alert.top_model)),
-    ]
-    return [
-        header,
-        {"type": "section", "text": _mrkdwn(f"{bar}  {alert.progress}")},
-        {"type": "section", "fields": [_mrkdwn(f"*{name}*\n{escape(_clip(value, 300))}") for name, value in fields]},
-    ]
-
-
-def escape(text: str) -> str:
-    """Text that Slack shows as it is: tags come from users, who must not ring @channel or forge links.
-
-    https://docs.slack.dev/messaging/formatting-message-text#escaping
-    """
-    return _tame(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _tame(text: str) -> str:
-    # Services that imitate Slack ring on a plain "@channel"; a zero-width space stops that and is not seen.
-    return _BELLS.sub("@\u200b", "".join(letter if letter.isprintable() else " " for letter in text))
-
-
-def _top(top: tuple[str, Any] | None) -> str:
-    return "nothing priced yet" if top is None else f"{top[0]} ({show_usd(top[1])})"
-
-
-def _mrkdwn(text: str) -> dict[str, Any]:
-    # verbatim: no links, names or mentions are made out of the words.
-    return {"type": "mrkdwn", "text": _clip(text, 2000), "verbatim": True}
-
-
-def _clip(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _text(alert: Alert) -> str:
+    return clip(escape(alert.text), _MOST_OF_A_TEXT)
 
 
 def _check(url: object, what: str) -> None:

@@ -11,27 +11,16 @@ repeats from call to call (tags, models, price texts) is stored once and referre
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, Text, UniqueConstraint, text
-from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlalchemy import JSON, Column, Index, LargeBinary, SmallInteger, Text, UniqueConstraint, text
+from sqlmodel import Field
 
-# SQLite makes ids by itself only for a column that is an INTEGER, not a BIGINT.
-_ID = BigInteger().with_variant(Integer, "sqlite")
+from costguard.ledger import tables_alerts
+from costguard.ledger.tables_base import ID as _ID
+from costguard.ledger.tables_base import Base, metadata
+from costguard.ledger.tables_base import number as _number
+from costguard.ledger.tables_base import small as _small
 
-_registry = registry()
-metadata = _registry.metadata
-
-
-class Base(SQLModel, registry=_registry):
-    """Keeps the tables out of `SQLModel.metadata`."""
-
-
-def _number(name: str, *, nullable: bool = False, default: str | None = None) -> Column[int]:
-    return Column(name, BigInteger, nullable=nullable, server_default=None if default is None else text(default))
-
-
-def _small(name: str, default: str) -> Column[int]:
-    return Column(name, SmallInteger, nullable=False, server_default=text(default))
+__all__ = ["Base", "metadata", "tables_alerts"]
 
 
 class TagSet(Base, table=True):
@@ -121,7 +110,7 @@ class Held(Base, table=True):
     """Money set aside for a running call: what is needed to charge it when its owner is gone."""
 
     __tablename__ = "costguard_holds"
-    __table_args__ = {"sqlite_with_rowid": False}
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLModel reads it as it is
 
     call_id: bytes = Field(sa_column=Column("call_id", LargeBinary(16), primary_key=True))
     amount: int = Field(sa_column=_number("amount"))
@@ -142,7 +131,7 @@ class Balance(Base, table=True):
     """
 
     __tablename__ = "costguard_balances"
-    __table_args__ = {"sqlite_with_rowid": False}
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLModel reads it as it is
 
     key: str = Field(sa_column=Column("key", Text, primary_key=True))
     spent: int = Field(default=0, sa_column=_number("spent", default="0"))

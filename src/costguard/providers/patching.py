@@ -28,14 +28,29 @@ def claim(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _foreign(function: Any) -> bool:
+    """Whether another instrumentation put a wrapt.FunctionWrapper here: one that can be gone inside of.
+
+    By its name: some have a copy of wrapt of their own, and that of C says it is of a module `_wrappers`.
+    """
+    return hasattr(function, "_self_wrapper") and any(
+        cls.__name__ == "FunctionWrapper" for cls in type(function).__mro__
+    )
+
+
 class ClassPatch:
-    """One method of a class and of every subclass that has its own. `apply` again also takes in new subclasses."""
+    """One method of a class and of every subclass that has its own. `apply` again also takes in new subclasses.
+
+    Ours goes inside of a wrapper that another instrumentation made with wrapt before: then the call is settled within
+    the span of that instrumentation, which so gets to know the cost. Other wrappers are wrapped from outside.
+    """
 
     def __init__(self, base: type, name: str, wrap: Wrap) -> None:
         self._base = base
         self._name = name
         self._wrap = wrap
         self._put: list[tuple[type, Any, Any]] = []
+        self._inside: list[tuple[Any, Any, Any]] = []
 
     def apply(self, *, base_only: bool = False) -> None:
         """base_only: for a method whose overrides always call the base's"""
@@ -43,12 +58,32 @@ class ClassPatch:
             present = vars(cls).get(self._name)
             if present is None or is_ours(present):
                 continue
+            if _foreign(present):
+                self._go_inside(present)
+                continue
             # getattr, not vars: a wrapt.FunctionWrapper taken from vars() cannot be called bare.
             wrapper = claim(self._wrap(getattr(cls, self._name)))
             setattr(cls, self._name, wrapper)
             self._put.append((cls, present, wrapper))
 
+    def _go_inside(self, outer: Any) -> None:
+        while _foreign(outer.__wrapped__):
+            outer = outer.__wrapped__
+        inner = outer.__wrapped__
+        if not is_ours(inner):
+            wrapper = claim(self._wrap(inner))
+            outer.__wrapped__ = wrapper
+            self._inside.append((outer, inner, wrapper))
+
     def undo(self) -> None:
+        for outer, inner, wrapper in reversed(self._inside):
+            if outer.__wrapped__ is wrapper:
+                outer.__wrapped__ = inner
+            for cls in _tree(self._base):
+                # The other instrumentation went first, and left what it had wrapped.
+                if vars(cls).get(self._name) is wrapper:
+                    setattr(cls, self._name, inner)
+        self._inside.clear()
         for cls, present, wrapper in reversed(self._put):
             if vars(cls).get(self._name) is wrapper:
                 setattr(cls, self._name, present)

@@ -9,6 +9,7 @@ from typing import Any
 
 from costguard.tags import Frame, close_frame, open_frame
 from costguard.web.exchange import Door, Exchange, TagsOption, Value
+from costguard.web.peers import Trust
 from costguard.web.refusal import Response, takes_events
 from costguard.web.route import route_template
 
@@ -49,6 +50,7 @@ class CostGuardMiddleware:
         cost_headers: bool = False,
         amounts: bool = True,
         check: bool = False,
+        baggage: Trust | None = None,
     ) -> None:
         self.app = app
         self._exchange = Exchange(
@@ -61,6 +63,7 @@ class CostGuardMiddleware:
             cost_headers=cost_headers,
             amounts=amounts,
             check=check,
+            baggage=baggage,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +81,8 @@ class CostGuardMiddleware:
         try:
             if exchange.asks_request:
                 request = _request_types()[kind](scope) if exchange.asks else None
-                frame.tags = await exchange.ask_async(request, _header_of(scope) if exchange.headers else None)
+                header = _header_of(scope) if exchange.headers or exchange.trusted else None
+                frame.tags = await exchange.ask_async(request, header, (scope.get("client") or ("",))[0])
             if exchange.check:
                 await exchange.knock_async(frame)
             await self.app(scope, receive, answering.send)

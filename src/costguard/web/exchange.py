@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from costguard.baggage import read_baggage
 from costguard.errors import ConfigError, CostGuardError, StandingLike
 from costguard.money import from_nanos
 from costguard.tags import Frame, Tags
+from costguard.web.peers import Trust, trusting
 from costguard.web.refusal import Response, amount, find_refusal, refusal
 
 log = logging.getLogger("costguard.web")
@@ -59,6 +61,10 @@ class Exchange:
     amounts:  False keeps amounts of money out of refusals and of the remaining-header
     check:    ask the guard before the app runs; the route is not known yet, so budgets that count
               by route are better asked by the route's own decorator
+    baggage:  networks (["10.0.0.0/8"]), or a callable of a peer's address, whose W3C baggage is believed: its tags
+              (`costguard.user=alice`) count where nothing else gave them. The peer is who the server says it is: a
+              load balancer's address stands for everyone behind it, so it must take the header off what comes from
+              outside
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class Exchange:
         cost_headers: bool = False,
         amounts: bool = True,
         check: bool = False,
+        baggage: Trust | None = None,
     ) -> None:
         given: dict[str, Value] = {
             name: value
@@ -102,7 +109,8 @@ class Exchange:
         self.cost_headers = cost_headers
         self.amounts = amounts
         self.check = check
-        self.asks_request = bool(self.asks or self.headers)
+        self.trusted = None if baggage is None else trusting(baggage)
+        self.asks_request = bool(self.asks or self.headers or self.trusted)
 
     def failed(self, name: str, ask: Callable[[Any], Any], cause: BaseException) -> ConfigError:
         """What to raise, from `cause`, when the app's callable for a tag failed."""
@@ -113,8 +121,14 @@ class Exchange:
             f"let it return None for a request that has no {name or 'tags'}"
         )
 
-    def tags_of(self, answers: Iterable[tuple[str, Any]], header: Callable[[str], str | None] | None = None) -> Tags:
-        """The tags of a request: what the callables answered, then the headers for what is still missing."""
+    def tags_of(
+        self,
+        answers: Iterable[tuple[str, Any]],
+        header: Callable[[str], str | None] | None = None,
+        peer: str | None = None,
+    ) -> Tags:
+        """The tags of a request: what the callables answered, then the headers for what is still missing, then the
+        baggage of a peer that is trusted."""
         values: dict[str, object] = {}
         for name, answer in answers:
             if name:
@@ -130,9 +144,13 @@ class Exchange:
             for name, field in self.headers:
                 if values.get(name) is None and name not in self.fixed:
                     values[name] = header(field)
+            if peer is not None and self.trusted is not None and self.trusted(peer):
+                for name, value in read_baggage(header("baggage")).items():
+                    if values.get(name) is None and name not in self.fixed:
+                        values[name] = value
         return self.fixed.with_(values)
 
-    def ask(self, request: object, header: Callable[[str], str | None]) -> Tags:
+    def ask(self, request: object, header: Callable[[str], str | None], peer: str | None = None) -> Tags:
         """`tags_of` for frameworks that cannot wait."""
         answers = []
         for name, ask in self.asks:
@@ -150,9 +168,11 @@ class Exchange:
                     f"for it; give a plain function"
                 )
             answers.append((name, answer))
-        return self.tags_of(answers, header)
+        return self.tags_of(answers, header, peer)
 
-    async def ask_async(self, request: object, header: Callable[[str], str | None] | None) -> Tags:
+    async def ask_async(
+        self, request: object, header: Callable[[str], str | None] | None, peer: str | None = None
+    ) -> Tags:
         """`tags_of` for frameworks that can."""
         answers = []
         for name, ask in self.asks:
@@ -165,7 +185,7 @@ class Exchange:
             except Exception as cause:
                 raise self.failed(name, ask, cause) from cause
             answers.append((name, answer))
-        return self.tags_of(answers, header)
+        return self.tags_of(answers, header, peer)
 
     def knock(self, frame: Frame) -> None:
         """Ask at the door whether anything is left for these tags; raises BudgetExceeded."""

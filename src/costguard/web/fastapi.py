@@ -9,6 +9,7 @@ from costguard.errors import ConfigError, MissingExtra
 from costguard.tags import Tags, bind_tags
 from costguard.web.asgi import CostGuardMiddleware
 from costguard.web.exchange import Door, Exchange, TagsOption, Value
+from costguard.web.peers import Trust
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -26,6 +27,7 @@ def install(
     cost_headers: bool = False,
     amounts: bool = True,
     check: bool = False,
+    baggage: Trust | None = None,
 ) -> None:
     """Add the middleware to an app before it starts, inside of all its other middleware.
 
@@ -50,6 +52,7 @@ def install(
         "cost_headers": cost_headers,
         "amounts": amounts,
         "check": check,
+        "baggage": baggage,
     }
     # The middleware itself is made when the app starts; a wrong option is told now.
     Exchange(guard, **options)

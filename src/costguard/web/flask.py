@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from costguard.errors import ConfigError, MissingExtra
 from costguard.tags import Frame, close_frame, current_frame, open_frame, tagged
 from costguard.web.exchange import Door, Exchange, TagsOption, Value
+from costguard.web.peers import Trust
 from costguard.web.refusal import REFUSALS, takes_events
 from costguard.web.wsgi import Steps
 
@@ -40,6 +41,7 @@ class CostGuard:
         cost_headers: bool = False,
         amounts: bool = True,
         check: bool = False,
+        baggage: Trust | None = None,
     ) -> None:
         self._options: dict[str, Any] = {
             "user": user,
@@ -50,6 +52,7 @@ class CostGuard:
             "cost_headers": cost_headers,
             "amounts": amounts,
             "check": check,
+            "baggage": baggage,
         }
         self._guard = guard
         if app is not None:
@@ -85,7 +88,7 @@ class CostGuard:
             if exchange.asks_request:
                 # The object, not the proxy: a callable may hand it to a thread.
                 real = request._get_current_object()  # type: ignore[attr-defined]
-                tags = exchange.ask(real, real.headers.get)
+                tags = exchange.ask(real, real.headers.get, real.remote_addr or "")
                 frame.tags = tags if frame.tags is exchange.fixed else frame.tags.with_(tags)
             if exchange.check:
                 exchange.knock(frame)

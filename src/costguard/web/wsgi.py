@@ -7,6 +7,7 @@ from typing import Any
 
 from costguard.tags import Frame, close_frame, current_frame, open_frame
 from costguard.web.exchange import Door, Exchange, TagsOption, Value
+from costguard.web.peers import Trust
 from costguard.web.refusal import takes_events
 
 Environ = dict[str, Any]
@@ -47,6 +48,7 @@ class CostGuardMiddleware:
         cost_headers: bool = False,
         amounts: bool = True,
         check: bool = False,
+        baggage: Trust | None = None,
         route: Callable[[Environ], str | None] | None = None,
     ) -> None:
         self.app = app
@@ -61,6 +63,7 @@ class CostGuardMiddleware:
             cost_headers=cost_headers,
             amounts=amounts,
             check=check,
+            baggage=baggage,
         )
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -72,7 +75,7 @@ class CostGuardMiddleware:
         try:
             if exchange.asks_request:
                 request = Request(environ)
-                frame.tags = exchange.ask(request, request.headers.get)
+                frame.tags = exchange.ask(request, request.headers.get, environ.get("REMOTE_ADDR", ""))
             if exchange.check:
                 exchange.knock(frame)
             body = self.app(environ, answering.start_response)

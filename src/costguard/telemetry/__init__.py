@@ -1,0 +1,1 @@
+"""Telling OpenTelemetry and Prometheus what calls cost."""

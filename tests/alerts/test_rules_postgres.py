@@ -1,0 +1,59 @@
+"""The same rules on PostgreSQL: its statements, and workers that share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from costguard.ledger.alert_state import BUCKET_NS, Count, alert_state
+from costguard.ledger.base import Ledger
+from costguard.ledger.mutes import mute, mutes, unmute
+from costguard.ledger.opening import open_ledger
+from tests.alerts.scenario import HOUR, MINUTE, Story, at, lived, looked_back
+from tests.ledger.stores import new_url
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = open_ledger(new_url("postgres", tmp_path))
+    yield ledger
+    ledger.close()
+
+
+def test_rules_find_what_they_find_elsewhere(postgres: Ledger) -> None:
+    story = Story(postgres)
+    story.calls(at("10 00:00"), at("10 06:00"), HOUR, "1", user="alice")
+    story.calls(at("10 02:00"), at("10 04:00"), MINUTE, "2.40", user="bob", feature="chat", attempts=3)
+    story.call(at("10 03:01"), "7", model="gpt-5")
+    story.write()
+    about = '{"budget":"$5.00/day","payer":{"user":"alice"},"tags":{"user":"alice"}}'
+    alert_state(postgres).count([Count("refused", at("10 02:00"), about, 12)])
+    rules = [
+        "burn fast", "call over $5", "new model", "payer over $100/day", "retries 20/15m", "refusals 10/1h",
+        "digest daily 04:00 tz America/New_York",
+    ]  # fmt: skip
+    told = [
+        ("10 02:05", "12 calls of alice were refused"),
+        ("10 02:10", "20 requests of gpt-4o failed in 15m"),
+        ("10 02:45", "bob has spent $100.00 this day"),
+        ("10 03:00", "bob burns $240.00/day per user at 14.4 times its pace"),
+        ("10 03:05", "A call of unattributed cost $7.00"),
+        ("10 03:05", "openai/gpt-5 is used for the first time"),
+    ]
+    budgets = ["$240/day per user"]
+    assert sorted(looked_back(postgres, rules, at("10 01:30"), at("10 04:30"), budgets)) == told
+    assert sorted(lived(postgres, rules, at("10 01:30"), at("10 04:30"), budgets)) == told
+
+
+def test_counts_and_mutes_are_kept(postgres: Ledger) -> None:
+    state = alert_state(postgres)
+    for number in (3, 4):
+        state.count([Count("refused", 0, "{}", number), Count("refused", BUCKET_NS, "{}", 1)])
+    state.forget(BUCKET_NS)
+    assert state.counts("refused", 0, 10 * BUCKET_NS) == [Count("refused", BUCKET_NS, "{}", 2)]
+    made = mute(postgres, kind="spike", payer={"user": "ann"}, author="ann", until_ns=None)
+    assert mutes(postgres) == [made]
+    unmute(postgres, made.id, "ben")
+    assert mutes(postgres) == []

@@ -1,0 +1,151 @@
+"""Tags that travel to another service, and who is believed there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.propagate import inject
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from costguard import ConfigError, Tags, current_tags, tagged
+from costguard.baggage import baggage_header, read_baggage
+from costguard.telemetry.propagation import tag_propagator
+from costguard.web.asgi import CostGuardMiddleware
+from costguard.web.flask import CostGuard
+from costguard.web.wsgi import CostGuardMiddleware as WSGIMiddleware
+
+HEADER = (
+    "vendor=1, costguard.user=al%C3%AFce;property=1,costguard.team=blue,costguard.=x,costguard.a-b=x,costguard.feature"
+)
+
+
+def test_tags_become_baggage_and_come_back() -> None:
+    with tagged(user='alïce, "of" ;=% wonder', team="blue", route="/chat", environment="production"):
+        header = baggage_header()
+        assert header.isascii()
+        assert read_baggage(header) == {"user": 'alïce, "of" ;=% wonder', "team": "blue"}
+        assert baggage_header(only=["team", "route"]) == "costguard.route=%2Fchat,costguard.team=blue"
+    assert baggage_header() == ""
+
+
+@given(st.dictionaries(st.sampled_from(["user", "team", "session", "feature"]), st.text(max_size=50)))
+def test_any_value_survives_the_journey(values: dict[str, str]) -> None:
+    tags = Tags(values)
+    assert Tags(read_baggage(baggage_header(tags))) == tags
+
+
+@given(st.text())
+def test_nothing_in_a_header_raises(header: str) -> None:
+    Tags(read_baggage(header))
+
+
+def test_what_is_not_ours_is_not_read() -> None:
+    assert read_baggage(HEADER) == {"user": "alïce", "team": "blue"}
+    assert read_baggage(None) == {}
+    assert len(read_baggage(",".join(f"costguard.t{number}=x" for number in range(1000)))) == 64
+
+
+async def seen_by_asgi(peer: str, headers: dict[str, str], **options: Any) -> Tags:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(current_tags())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    transport = httpx.ASGITransport(app=CostGuardMiddleware(app, **options), client=(peer, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+        await client.get("/", headers=headers)
+    return seen[0]
+
+
+def seen_by_wsgi(peer: str, headers: dict[str, str], **options: Any) -> Tags:
+    seen = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        seen.append(current_tags())
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    transport = httpx.WSGITransport(app=WSGIMiddleware(app, **options), remote_addr=peer)
+    with httpx.Client(transport=transport, base_url="http://app") as client:
+        client.get("/", headers=headers)
+    return seen[0]
+
+
+def seen_by_flask(peer: str, headers: dict[str, str], **options: Any) -> Tags:
+    seen = []
+    app = Flask("app")
+    CostGuard(app, None, **options)
+
+    @app.get("/")
+    def view() -> str:
+        seen.append(current_tags())
+        return "ok"
+
+    app.test_client().get("/", headers=headers, environ_base={"REMOTE_ADDR": peer})
+    return seen[0].with_({"route": None})
+
+
+async def seen(framework: str, peer: str, headers: dict[str, str], **options: Any) -> Tags:
+    if framework == "asgi":
+        return await seen_by_asgi(peer, headers, **options)
+    return {"wsgi": seen_by_wsgi, "flask": seen_by_flask}[framework](peer, headers, **options)
+
+
+FRAMEWORKS = pytest.mark.parametrize("framework", ["asgi", "wsgi", "flask"])
+SENT = {"baggage": "costguard.user=alice,costguard.team=blue,costguard.feature=upstream"}
+
+
+@FRAMEWORKS
+async def test_nobody_is_believed_unless_the_app_says_so(framework: str) -> None:
+    assert await seen(framework, "10.1.2.3", SENT) == {}
+
+
+@FRAMEWORKS
+@pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "fd00::7"])
+async def test_a_trusted_peers_tags_count_where_nothing_else_gave_them(framework: str, peer: str) -> None:
+    options = {"baggage": ["10.0.0.0/8", "fd00::/8"], "feature": "ours", "tags": {"team": lambda _: None}}
+    assert await seen(framework, peer, SENT, **options) == {"user": "alice", "team": "blue", "feature": "ours"}
+    assert (await seen(framework, peer, SENT, user=lambda _: "bob", **options)).user == "bob"
+
+
+@FRAMEWORKS
+@pytest.mark.parametrize("peer", ["192.0.2.1", "::1", "", "testclient", "11.0.0.1"])
+async def test_anyone_elses_do_not(framework: str, peer: str) -> None:
+    assert await seen(framework, peer, SENT, baggage=["10.0.0.0/8", "fd00::/8"]) == {}
+
+
+@FRAMEWORKS
+async def test_trust_may_be_a_function(framework: str) -> None:
+    assert (await seen(framework, "gateway", SENT, baggage=lambda peer: peer == "gateway")).user == "alice"
+    assert await seen(framework, "other", SENT, baggage=lambda peer: peer == "gateway") == {}
+
+
+@pytest.mark.parametrize("trust", ["10.0.0.0/8", ["10.0.0.1/8"], ["localhost"], [7.5]])
+def test_what_is_no_network_is_told(trust: Any) -> None:
+    with pytest.raises(ConfigError, match="network"):
+        CostGuardMiddleware(lambda *_: None, baggage=trust)  # type: ignore[arg-type]
+
+
+def test_opentelemetry_sends_them_with_what_it_sends_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry import baggage, propagate
+
+    both = CompositePropagator([TraceContextTextMapPropagator(), tag_propagator(only=["user"])])
+    monkeypatch.setattr(propagate, "_HTTP_TEXT_FORMAT", both)
+    carrier: dict[str, str] = {}
+    with tagged(user="alïce", team="blue"):
+        inject(carrier, context=baggage.set_baggage("vendor", "1"))
+    assert read_baggage(carrier["baggage"]) == {"user": "alïce"}
+    assert "vendor=1" in carrier["baggage"]
+
+
+def test_one_string_is_no_list_of_tags() -> None:
+    with pytest.raises(ConfigError, match="only="):
+        baggage_header(only="user")
