@@ -5,12 +5,14 @@ TAG    := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]
 VENV   := .venv-$(TAG)
 RUN    := $(VENV)/bin
 
-.PHONY: demo test lint types bench setup matrix clean
+SYSTEM := chromium
+
+.PHONY: demo test lint types bench setup matrix system clean
 
 demo: setup
 	$(RUN)/python -m examples.demo
 
-test: setup matrix
+test: setup matrix system
 	$(RUN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: setup
@@ -39,6 +41,13 @@ $(VENV)/.ready: pyproject.toml | $(UV)
 .matrix/$(TAG)/.ready: tests/matrix.txt $(VENV)/.ready | $(UV)
 	$(RUN)/python -m tests.matrix --uv $(UV) --into .matrix/$(TAG)
 	touch $@
+
+# A browser for the tests of the dashboard: the package index has none.
+system:
+	@command -v $(SYSTEM) >/dev/null || { \
+	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+	  $$as apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as apt-get install -qq -y --no-install-recommends $(SYSTEM) >/dev/null; \
+	} || { echo "the tests of the dashboard need Chromium: apt-get install chromium" >&2; exit 1; }
 
 clean:
 	rm -rf .tools .venv-* .matrix dist build
