@@ -73,7 +73,7 @@ def change(url: str, statement: str) -> None:
 def test_books_that_add_up_are_told_to(store: str) -> None:
     spend(store)
     result = run("check", "--store", store)
-    assert (result.exit_code, result.stdout) == (0, "2 balances and 1 hold: all add up\n")
+    assert (result.exit_code, result.stdout) == (0, "2 balances and 1 hold: all add up\nrollups of 1 day: all add up\n")
     found = told("check", "--store", store)
     assert (found["ok"], found["balances"], found["holds"], found["differences"]) == (True, 2, 1, [])
 
@@ -95,6 +95,21 @@ def test_a_balance_that_differs_is_shown_and_repaired(store: str) -> None:
     assert repaired.exit_code == 0
     assert "1 of 2 balances differs, and were made what the rows say" in repaired.stdout
     assert run("check", "--store", store).exit_code == 0
+
+
+def test_rollups_that_differ_are_told_and_rebuilt(store: str) -> None:
+    spend(store)
+    change(store, "UPDATE costguard_days SET cost = cost + 1")
+    result = run("check", "--store", store)
+    assert result.exit_code == 1
+    assert "1 line of the rollups of 1 day differed from the entries; mend with: --rebuild" in result.stdout
+    found = json.loads(run("check", "--json", "--store", store).stdout)
+    assert (found["ok"], found["rollups"]["differences"]) == (False, 1)
+    rebuilt = run("check", "--rebuild", "--store", store)
+    assert rebuilt.exit_code == 0
+    assert "1 line of the rollups of 1 day differed, and were made what the entries say" in rebuilt.stdout
+    assert run("check", "--store", store).exit_code == 0
+    assert told("report", "--since", "all", "--store", store)["total"]["cost"] == "0.10"
 
 
 def test_holds_past_their_expiry_are_told_and_are_no_difference(store: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 from costguard.budgets import Budget
 from costguard.events import Crossing, Hold
 from costguard.ledger.audit import audit
-from costguard.ledger.base import Ledger, Refusal, Sum, crossing_payload
+from costguard.ledger.base import Ledger, Refusal, crossing_payload
+from costguard.ledger.figures import Sum
 from costguard.pricing.rates import Rates
 from costguard.pricing.usage import Usage
 from costguard.tags import Tags
@@ -756,7 +757,7 @@ def test_sums_show_everything_beside_the_cost(ledger: Ledger) -> None:
         Sum(
             {"user": "alice"}, calls=4, cost=14 * CENT, input_tokens=300, output_tokens=30, cache_read_tokens=40,
             unpriced_calls=1, unpriced_tokens=110, estimated_calls=1, estimated_cost=4 * CENT, errors=1,
-            duration_ns=8 * SECOND,
+            duration_ns=8 * SECOND, attempts=4,
         )
     ]  # fmt: skip
 

@@ -55,6 +55,22 @@ def test_a_report_may_take_long_but_not_stay_in_a_transaction_without_asking(url
     driver.close()
 
 
+def test_a_report_groups_in_memory_and_leaves_the_connection_as_it_was(url: str) -> None:
+    driver = PostgresDriver(read_address(url))
+    with driver.reading() as connection:
+        connection.execution_options(isolation_level="REPEATABLE READ")
+        found = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in ("work_mem", "transaction_isolation")]
+        assert found == ["32MB", "repeatable read"]
+        connection.rollback()
+        # What a pooler in between gives to others is as the server has it.
+        assert connection.connection.dbapi_connection.execute("SHOW work_mem").fetchone() == ("4MB",)  # type: ignore[union-attr]
+    driver.close()
+    own = PostgresDriver(read_address(f"{url}&options=-c%20work_mem%3D7MB"))
+    with own.reading() as connection:
+        assert connection.exec_driver_sql("SHOW work_mem").scalar() == "7MB"
+    own.close()
+
+
 def test_a_lock_that_somebody_else_keeps_is_told_with_the_way_out(url: str, ledger: Ledger) -> None:
     assert ledger.reserve(hold(cents=1), NOW) is None
     with server().connect(url) as other, other.transaction():

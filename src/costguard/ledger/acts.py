@@ -42,6 +42,17 @@ def act(ledger: Ledger, deed: Deed, grant: Grant | None = None) -> Deed | None:
 
 
 def _act(execute: Execute, driver: Driver, book: SqlRulebook, deed: Deed, grant: Grant | None) -> Deed | None:
+    if write_down(execute, driver, deed):
+        if grant is not None:
+            book._add(execute, deed.nonce, grant)
+        return None
+    look = driver.text("SELECT at, author, action, reason, details FROM costguard_audit WHERE nonce = ?")
+    at, author, action, reason, details = execute(look, (deed.nonce,)).fetchone()
+    return Deed(deed.nonce, at * 1000, author, action, reason, json.loads(details))
+
+
+def write_down(execute: Execute, driver: Driver, deed: Deed) -> bool:
+    """In the running transaction: the deed into the audit trail; False if one of this nonce is there."""
     new = execute(
         driver.text(
             "INSERT INTO costguard_audit (nonce, at, author, action, reason, details) VALUES (?, ?, ?, ?, ?, ?) "
@@ -52,10 +63,4 @@ def _act(execute: Execute, driver: Driver, book: SqlRulebook, deed: Deed, grant:
             json.dumps(dict(deed.details), separators=(",", ":"), ensure_ascii=False),
         ),
     )  # fmt: skip
-    if new.rowcount == 1:
-        if grant is not None:
-            book._add(execute, deed.nonce, grant)
-        return None
-    look = driver.text("SELECT at, author, action, reason, details FROM costguard_audit WHERE nonce = ?")
-    at, author, action, reason, details = execute(look, (deed.nonce,)).fetchone()
-    return Deed(deed.nonce, at * 1000, author, action, reason, json.loads(details))
+    return bool(new.rowcount == 1)

@@ -20,6 +20,8 @@ from costguard.ledger.sql import SqlLedger
 BUCKET_NS = 300 * 10**9
 """Counts are kept for each five minutes."""
 
+_CHANNEL = "channel: "
+
 
 @dataclass(slots=True)
 class Turn:
@@ -75,12 +77,21 @@ class AlertState(Protocol):
         """Drop counts of buckets that began earlier."""
         ...
 
+    def pause(self, channel: str, until_ns: int) -> None:
+        """A channel of this name has said until when it wants no more; all workers are to know."""
+        ...
+
+    def pauses(self, now_ns: int) -> dict[str, int]:
+        """Until when the channels want no more that have said so."""
+        ...
+
 
 class MemoryAlertState:
     def __init__(self) -> None:
         self._lock = Lock()
         self._rules: dict[str, list[Any]] = {}
         self._counts: dict[tuple[int, str, str], int] = {}
+        self._pauses: dict[str, int] = {}
         self._claims = 0
 
     def claim(self, rule: str, tick_ns: int, now_ns: int, lease_ns: int) -> Turn | None:
@@ -120,6 +131,14 @@ class MemoryAlertState:
         with self._lock:
             self._counts = {key: count for key, count in self._counts.items() if key[0] >= before_ns}
 
+    def pause(self, channel: str, until_ns: int) -> None:
+        with self._lock:
+            self._pauses[channel] = max(until_ns, self._pauses.get(channel, 0))
+
+    def pauses(self, now_ns: int) -> dict[str, int]:
+        with self._lock:
+            return {channel: until for channel, until in self._pauses.items() if until > now_ns}
+
 
 class SqlAlertState:
     def __init__(self, driver: Driver) -> None:
@@ -142,6 +161,15 @@ class SqlAlertState:
             "ORDER BY at, subject"
         )
         self._forget = text("DELETE FROM costguard_alert_counts WHERE at < ?")
+        # A row among those of the rules, whose texts begin otherwise.
+        self._pause = text(
+            "INSERT INTO costguard_alert_rules (rule, until) VALUES (?, ?) ON CONFLICT (rule) DO UPDATE SET "
+            "until = excluded.until WHERE costguard_alert_rules.until < excluded.until"
+        )
+        self._pauses = text(
+            f"SELECT rule, until FROM costguard_alert_rules WHERE until > ? AND substr(rule, 1, {len(_CHANNEL)}) = "
+            f"'{_CHANNEL}'"
+        )
 
     def claim(self, rule: str, tick_ns: int, now_ns: int, lease_ns: int) -> Turn | None:
         values = ((now_ns + lease_ns) // 1000, rule, tick_ns // 1000, now_ns // 1000)
@@ -177,13 +205,24 @@ class SqlAlertState:
     def forget(self, before_ns: int) -> None:
         self._driver.transact(lambda execute: execute(self._forget, (before_ns // 1000,)).rowcount)
 
+    def pause(self, channel: str, until_ns: int) -> None:
+        values = (_CHANNEL + channel, until_ns // 1000)
+        self._driver.transact(lambda execute: execute(self._pause, values).rowcount)
+
+    def pauses(self, now_ns: int) -> dict[str, int]:
+        rows = self._driver.read(lambda execute: execute(self._pauses, (now_ns // 1000,)).fetchall())
+        return {rule.removeprefix(_CHANNEL): until * 1000 for rule, until in rows}
+
 
 _states: WeakKeyDictionary[Ledger, AlertState] = WeakKeyDictionary()
 
 
 def alert_state(ledger: Ledger) -> AlertState:
-    """That of the store below all that wraps it."""
+    """That of the store below all that wraps it, or of a wrapper that has one of its own."""
     while (inner := getattr(ledger, "inner", None)) is not None:
+        own: AlertState | None = getattr(ledger, "alert_state", None)
+        if own is not None:
+            return own
         ledger = inner
     found = _states.get(ledger)
     if found is None:

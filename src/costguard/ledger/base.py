@@ -8,7 +8,7 @@ A store that cannot be reached raises `StoreUnavailable`, naming itself and the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from costguard.budgets import Budget, Limit
 from costguard.call import Call
 from costguard.events import Crossing, Entry, Hold
 from costguard.ledger.deeds import Adjusted, Deed
+from costguard.ledger.figures import Order, Percentiles, Sum, Where
 from costguard.notice import News, Notice
 
 
@@ -52,31 +53,6 @@ class Lease(Hold):
 
     def on(self, limit: Limit) -> int:
         return self.amount
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """What the entries of one group add up to. `group` has a value for each name asked for.
-
-    cost:       nano-dollars of the priced entries; `estimated_cost` of it was estimated
-    input_tokens, output_tokens, cache_read_tokens: totals, cached reads part of the input
-    unpriced_calls, unpriced_tokens: never counted as free: shown beside the cost
-    errors:     calls that the provider refused or failed
-    duration_ns: sum of the durations
-    """
-
-    group: Mapping[str, str]
-    calls: int
-    cost: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    unpriced_calls: int
-    unpriced_tokens: int
-    estimated_calls: int
-    estimated_cost: int
-    errors: int
-    duration_ns: int
 
 
 @dataclass(slots=True)
@@ -211,37 +187,53 @@ class Ledger(Protocol):
 
     def entries(
         self,
-        tags: Mapping[str, str],
+        tags: Where,
         *,
         model: str | None = None,
         provider: str | None = None,
+        call_id: str | None = None,
         since_ns: int | None = None,
         until_ns: int | None = None,
         limit: int = 1000,
+        order: Order = "newest",
+        before: Entry | None = None,
     ) -> list[Entry]:
-        """Newest first; those that have all these tag values ("unattributed": no such tag).
+        """Those that have all these values of tags ("unattributed": no such tag) and `FACTS`; newest first.
 
-        `since_ns` is included, `until_ns` is not.
+        `since_ns` is included, `until_ns` is not. `before` is the last entry of the page before, in the same order:
+        those after it come next. Of the dearest, the unpriced come last.
         """
         ...
 
-    def spent(self, tags: Mapping[str, str], *, since_ns: int | None = None, until_ns: int | None = None) -> int:
+    def spent(self, tags: Where, *, since_ns: int | None = None, until_ns: int | None = None) -> int:
         """Nano-dollars of the priced entries with these tag values; lost leases are left out, as in `sums`."""
         ...
 
     def sums(
         self,
         by: Sequence[str],
-        tags: Mapping[str, str],
+        tags: Where,
         *,
         since_ns: int | None = None,
         until_ns: int | None = None,
     ) -> list[Sum]:
-        """Entries added up by tag names, or by "provider", "model", "operation", "status", "day" (UTC date).
+        """Entries added up by tag names, by `FACTS`, or by "day" and "hour" (UTC: "2026-11-22", "2026-11-22T13").
 
         Dearest first. A tag that an entry lacks has the value "unattributed". What was charged for lost leases is
-        no call's cost, and would count once for each budget: it is only added up, as "lease", by "operation".
+        no call's cost, and would count once for each budget: it is only added up, as "lease", by "operation", or
+        where that is asked for.
         """
+        ...
+
+    def percentiles(
+        self,
+        by: Sequence[str],
+        tags: Where,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+    ) -> list[Percentiles]:
+        """What calls took and cost, for the groups of `sums`, most calls first."""
         ...
 
     def retain(self, before_ns: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from costguard.budgets import Limit
 from costguard.events import Entry
+from costguard.ledger.rollups import Rolls
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -27,6 +28,10 @@ Execute = Callable[[str, Sequence[Any]], Cursor]
 """Runs one statement with its values; see `Driver.text` for how values are marked."""
 
 
+OpenEnd = tuple[Any, ...]
+"""Status, cost and keys of an entry, then its `ROLLED`."""
+
+
 class Shortcut(Protocol):
     """The usual case of a verb in one round trip to a database that is far away.
 
@@ -37,7 +42,9 @@ class Shortcut(Protocol):
         """There is room on all the limits; of the `unknown` ones there may be no balances yet, or with an old rule."""
         ...
 
-    def settle(self, row: Sequence[Any], held_as: bytes, entry: Entry, limits: Sequence[Limit] | None) -> bool:
+    def settle(
+        self, row: Sequence[Any], held_as: bytes, entry: Entry, limits: Sequence[Limit] | None, rolls: Rolls
+    ) -> bool:
         """The entry is new, its balances are there, no mark is passed; None: the limits are not known, nothing held."""
         ...
 
@@ -56,8 +63,8 @@ class Bulk(Protocol):
         """Amount and keys of those of these holds that exist, locked."""
         ...
 
-    def open_ends(self, execute: Execute, ids: Iterable[bytes]) -> dict[bytes, tuple[int, int | None, str | None]]:
-        """Status, cost and keys of those of these entries that are lost or pending, locked."""
+    def open_ends(self, execute: Execute, ids: Iterable[bytes]) -> dict[bytes, OpenEnd]:
+        """Those of these entries that are lost or pending, locked."""
         ...
 
     def insert(self, execute: Execute, rows: Sequence[Sequence[Any]]) -> set[bytes] | None:
@@ -74,6 +81,10 @@ class Bulk(Protocol):
         """Change balances by (key, held, spent), sorted by key; what those that exist have spent now."""
         ...
 
+    def roll(self, execute: Execute, rolls: Rolls) -> None:
+        """Change the rollups. The last thing of a transaction: others who write wait for their rows."""
+        ...
+
     def extend(self, execute: Execute, ids: Iterable[bytes], expires: int) -> list[bytes]:
         """Move the expiry (microseconds since 1970) of holds; those that exist."""
         ...
@@ -86,11 +97,13 @@ class Driver(Protocol):
     for_update:  what a SELECT ends with to lock what it found, where a transaction does not lock all
     skip_locked: the same, leaving out what others have locked
     shortcut:    None where a statement costs no round trip
+    packs:       whether a column of text takes bytes, and so a response id in fewer of them
     """
 
     url: str
     for_update: str
     skip_locked: str
+    packs: bool
 
     @property
     def bulk(self) -> Bulk: ...
@@ -124,6 +137,6 @@ class Driver(Protocol):
         """A SQLAlchemy connection of its own for a long read, which holds up no writer."""
         ...
 
-    def retain(self, before: int) -> int:
+    def retain(self, before: int, rolls: Callable[[Execute], Rolls]) -> int:
         """Forget the entries from before this time (microseconds since 1970); how many, see `Ledger.retain`."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from costguard.ledger.keys import read_keys, write_keys
 from costguard.ledger.lost import lost_entry
 from costguard.ledger.moves import Moves
 from costguard.ledger.record import INSERT, LOST, write_entry
+from costguard.ledger.rollups import ROLLED, Rolls
 from costguard.tags import Tags
 
 MOST = 500
@@ -27,10 +28,12 @@ _ID = itemgetter(0)
 
 
 class Holds:
-    """crossed: what was charged has passed marks; taken back by whoever tells of it"""
+    """rolls:   begins the changes of the rollups in a transaction
+    crossed: what was charged has passed marks; taken back by whoever tells of it"""
 
-    def __init__(self, driver: Driver, balances: Balances) -> None:
+    def __init__(self, driver: Driver, balances: Balances, rolls: Callable[[Execute], Rolls]) -> None:
         self._balances = balances
+        self._rolls = rolls
         self._bulk = driver.bulk
         self.crossed = False
         text = driver.text
@@ -50,7 +53,11 @@ class Holds:
         self._take_expired = text(
             "DELETE FROM costguard_holds WHERE call_id = ? AND expires <= ? RETURNING amount, keys"
         )
-        self._forget = text(f"DELETE FROM costguard_entries WHERE call_id = ? AND status = {LOST} RETURNING cost, keys")
+        rolled = ", ".join(ROLLED)
+        self._forget = text(
+            f"DELETE FROM costguard_entries WHERE call_id = ? AND status = {LOST} RETURNING cost, keys, {rolled}"
+        )
+        self._charged = text(f"SELECT {rolled} FROM costguard_entries WHERE call_id = ? AND status = {LOST}")
         self._lower = text(f"UPDATE costguard_entries SET cost = ?, keys = ? WHERE call_id = ? AND status = {LOST}")
         self._find = text("SELECT 1 FROM costguard_holds WHERE call_id = ?")
 
@@ -83,7 +90,11 @@ class Holds:
                 return False
             for key, amount in read_keys(charged[1] or "", charged[0] or 0).items():
                 moves.unspend(key, amount)
+            rolls = self._rolls(execute)
+            rolls.gone(charged[2:])
         self._balances.move(execute, moves)
+        if freed is None:
+            self._bulk.roll(execute, rolls)
         return True
 
     def shrink(self, execute: Execute, lease: bytes, by: int) -> int:
@@ -97,12 +108,18 @@ class Holds:
             self._balances.move(execute, moves)
         return given
 
-    def lower(self, execute: Execute, lease: bytes, charge: int, keys: str, *, money: bool) -> None:
+    def lower(self, execute: Execute, lease: bytes, charge: int, keys: str, rolls: Rolls, *, money: bool) -> None:
         """What is left of the charge for a lost lease, which is on one balance."""
         if not charge:
-            execute(self._forget, (lease,))
+            gone = execute(self._forget, (lease,)).fetchone()
+            if gone is not None:
+                rolls.gone(gone[2:])
         elif money:
-            execute(self._lower, (charge, keys, lease))
+            before = execute(self._charged, (lease,)).fetchone()
+            if before is not None:
+                execute(self._lower, (charge, keys, lease))
+                rolls.gone(before)
+                rolls.come([charge if name == "cost" else each for name, each in zip(ROLLED, before, strict=True)])
         else:
             (key,) = read_keys(keys, 0)
             execute(self._lower, (None, write_keys({key: charge}), lease))
@@ -125,7 +142,7 @@ class Holds:
         taken = {
             row[0]: execute(self._take_expired, (row[0], now_ns // 1000)).fetchone() for row in sorted(rows, key=_ID)
         }
-        moves = Moves()
+        moves, rolls = Moves(), self._rolls(execute)
         charged: list[Entry] = []
         for row in rows:
             held = taken[row[0]]
@@ -144,11 +161,14 @@ class Holds:
                     keys, amount = write_keys(amounts), 0
             entry = _lost(row, amount)
             _, _, _, model_id, tags_id, *_ = row
-            if execute(self._insert_entry, write_entry(entry, model_id, tags_id, None, keys)).rowcount == 1:
+            written = write_entry(entry, model_id, tags_id, None, keys)
+            if execute(self._insert_entry, written).rowcount == 1:
+                rolls.written(written)
                 for limit in limits:
                     moves.spend(limit, amounts[limit.key], now_ns)
                 charged.append(entry)
         self.crossed |= bool(self._balances.move(execute, moves))
+        self._bulk.roll(execute, rolls)
         return charged
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from costguard.budgets import Limit
 from costguard.events import Entry
-from costguard.ledger.driver import Bulk, Execute
+from costguard.ledger.driver import Bulk, Execute, OpenEnd
 from costguard.ledger.holds import Holds
 from costguard.ledger.keys import read_keys
 from costguard.ledger.moves import Moves
 from costguard.ledger.record import LOST
+from costguard.ledger.rollups import Rolls
 
 
 class Leased:
@@ -21,7 +22,7 @@ class Leased:
     def __init__(
         self,
         rows: Mapping[bytes, tuple[int, str]],
-        open_ends: Mapping[bytes, tuple[int, int | None, str | None]],
+        open_ends: Mapping[bytes, OpenEnd],
     ) -> None:
         self._rows = rows
         self._left = {lease: amount for lease, (amount, _) in rows.items()}
@@ -51,7 +52,7 @@ class Leased:
 
     def _lower(self, lease: bytes, cost: int) -> int:
         """How much of this cost the charge for a lost lease has paid already."""
-        status, amount, keys = self._open_ends.get(lease, (0, 0, None))
+        status, amount, keys, *_ = self._open_ends.get(lease, (0, 0, None))
         if status != LOST:
             return 0
         charge = self._charges.get(lease)
@@ -61,7 +62,7 @@ class Leased:
         self._charges[lease] = charge - drawn
         return drawn
 
-    def write(self, execute: Execute, bulk: Bulk, holds: Holds, moves: Moves) -> None:
+    def write(self, execute: Execute, bulk: Bulk, holds: Holds, moves: Moves, rolls: Rolls) -> None:
         """The rows as they are now, and what their balances hold."""
         draws = {lease: amount - self._left[lease] for lease, (amount, _) in self._rows.items()}
         draws = {lease: drawn for lease, drawn in draws.items() if drawn}
@@ -70,5 +71,5 @@ class Leased:
             for lease, drawn in draws.items():
                 moves.hold(self._rows[lease][1], -drawn)
         for lease, charge in self._charges.items():
-            _, amount, keys = self._open_ends[lease]
-            holds.lower(execute, lease, charge, keys or "", money=amount is not None)
+            _, amount, keys, *_ = self._open_ends[lease]
+            holds.lower(execute, lease, charge, keys or "", rolls, money=amount is not None)

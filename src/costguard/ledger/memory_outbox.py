@@ -30,7 +30,9 @@ class MemoryOutbox:
 
     def delivered(self, parcel: Parcel, now_ns: int) -> None:
         kept = self._parcels[parcel.key]
-        kept.done = True
+        kept.done = kept.told = True
+        kept.finished_ns = now_ns
+        kept.error = ""
         kept.delivered = list(parcel.delivered)
 
     def postpone(self, parcel: Parcel, until_ns: int, error: str) -> None:
@@ -45,6 +47,7 @@ class MemoryOutbox:
         kept = self._parcels[parcel.key]
         if not kept.done:
             kept.done = True
+            kept.finished_ns = now_ns
             kept.delivered = list(parcel.delivered)
             kept.error = error
 
@@ -63,7 +66,8 @@ class _Kept:
         self.due_ns = 0
         self.tries = 0
         self.delivered: list[str] = []
-        self.done = False
+        self.done = self.told = False
+        self.finished_ns: int | None = None
         self.error = ""
 
     def parcel(self) -> Parcel:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
+from uuid import UUID
 
 from costguard.adjustment import Adjustment
 from costguard.events import Entry
-from costguard.ledger.base import Sum, is_lost_lease
-from costguard.ledger.totals import Totals
+from costguard.ledger.base import LEASE, is_lost_lease
+from costguard.ledger.buckets import bucket
+from costguard.ledger.figures import FACTS, MOMENTS, Order, Percentiles, Sum, Wanted, Where
+from costguard.ledger.record import call_key
+from costguard.ledger.totals import Spread, Totals
 
 
 class MemoryReading:
@@ -17,61 +21,100 @@ class MemoryReading:
 
     def entries(
         self,
-        tags: Mapping[str, str],
+        tags: Where,
         *,
         model: str | None = None,
         provider: str | None = None,
+        call_id: str | None = None,
         since_ns: int | None = None,
         until_ns: int | None = None,
         limit: int = 1000,
+        order: Order = "newest",
+        before: Entry | None = None,
     ) -> list[Entry]:
-        found = [
-            (entry.at_ns // 1000, place, entry)
-            for place, entry in self._matching(tags, since_ns, until_ns)
-            if model in (None, entry.model) and provider in (None, entry.provider)
+        given = {name: value for name, value in (("model", model), ("provider", provider)) if value is not None}
+        lines = [
+            (_measure(entry, order), place, entry)
+            for place, entry in self._matching(Wanted(tags, since_ns, until_ns, given))
         ]
-        found.sort(key=lambda line: line[:2], reverse=True)
-        return [entry for _, _, entry in found[:limit]]
+        if call_id is not None:
+            wanted = str(UUID(bytes=call_key(call_id)))
+            lines = [line for line in lines if line[2].call_id == wanted]
+        if before is not None:
+            places = {entry.call_id: place for place, entry in enumerate(self._all())}
+            last = _measure(before, order), places.get(before.call_id, -1)
+            lines = [line for line in lines if line[:2] < last]
+        lines.sort(key=lambda line: line[:2], reverse=True)
+        return [entry for _, _, entry in lines[:limit]]
 
-    def spent(self, tags: Mapping[str, str], *, since_ns: int | None = None, until_ns: int | None = None) -> int:
-        found = self._matching(tags, since_ns, until_ns)
-        return sum(entry.nanos or 0 for _, entry in found if not is_lost_lease(entry))
+    def spent(self, tags: Where, *, since_ns: int | None = None, until_ns: int | None = None) -> int:
+        wanted = Wanted(tags, since_ns, until_ns)
+        return sum(entry.nanos or 0 for _, entry in self._matching(wanted) if _counted((), wanted, entry))
 
     def sums(
-        self,
-        by: Sequence[str],
-        tags: Mapping[str, str],
-        *,
-        since_ns: int | None = None,
-        until_ns: int | None = None,
+        self, by: Sequence[str], tags: Where, *, since_ns: int | None = None, until_ns: int | None = None
     ) -> list[Sum]:
-        totals = Totals(by)
-        for _, entry in self._matching(tags, since_ns, until_ns):
-            if "operation" not in by and is_lost_lease(entry):
-                continue
-            totals.add(tuple([_value(entry, name) for name in by]), _counts(entry))
+        totals, wanted = Totals(by), Wanted(tags, since_ns, until_ns)
+        for _, entry in self._matching(wanted):
+            if _counted(by, wanted, entry):
+                totals.add(tuple([_value(entry, name) for name in by]), _counts(entry))
         return totals.sums()
 
-    def _matching(
-        self, tags: Mapping[str, str], since_ns: int | None, until_ns: int | None
-    ) -> Iterable[tuple[int, Entry]]:
+    def percentiles(
+        self, by: Sequence[str], tags: Where, *, since_ns: int | None = None, until_ns: int | None = None
+    ) -> list[Percentiles]:
+        spread, wanted = Spread(by), Wanted(tags, since_ns, until_ns)
+        for _, entry in self._matching(wanted):
+            if entry.status not in ANSWERED or not entry.attempts:
+                continue
+            group = tuple([_value(entry, name) for name in by])
+            spread.add(group, cost=False, place=bucket(entry.duration_ns // 1000), count=1)
+            if entry.nanos is not None and entry.status != "error":
+                spread.add(group, cost=True, place=bucket(entry.nanos), count=1)
+        return spread.percentiles()
+
+    def _all(self) -> list[Entry]:
         with self._lock:
-            entries = list(self._entries.values())
-        wanted = tuple(tags.items())
-        for place, entry in enumerate(entries):
+            return list(self._entries.values())
+
+    def _matching(self, wanted: Wanted) -> Iterable[tuple[int, Entry]]:
+        since, until = wanted.since, wanted.until
+        asked = tuple({**wanted.tags, **wanted.facts}.items())
+        for place, entry in enumerate(self._all()):
             at = entry.at_ns // 1000
             if (
-                (since_ns is None or at >= since_ns // 1000)
-                and (until_ns is None or at < until_ns // 1000)
-                and all(entry.tags.value(name) == value for name, value in wanted)
+                (since is None or at >= since)
+                and (until is None or at < until)
+                and all(_value(entry, name) in values for name, values in asked)
             ):
                 yield place, entry
 
 
+ANSWERED = ("ok", "error", "cancelled", "closed")
+"""How long a call took is known of these."""
+
+
+def _counted(by: Sequence[str], wanted: Wanted, entry: Entry) -> bool:
+    if not is_lost_lease(entry):
+        return True
+    return "operation" in by or LEASE[1] in wanted.facts.get("operation", ())
+
+
+def _measure(entry: Entry, order: Order) -> tuple[bool, int]:
+    """What the order goes by, the greatest first; an unpriced entry after all that cost something, or nothing."""
+    if order == "newest":
+        return True, entry.at_ns // 1000
+    if order == "slowest":
+        return True, entry.duration_ns // 1000
+    return entry.nanos is not None, entry.nanos or 0
+
+
 def _value(entry: Entry, name: str) -> str:
-    if name in ("provider", "model", "operation", "status"):
+    if name in FACTS:
         return str(getattr(entry, name))
-    return entry.at.date().isoformat() if name == "day" else entry.tags.value(name)
+    if name in MOMENTS:
+        return entry.at.strftime("%Y-%m-%d" if name == "day" else "%Y-%m-%dT%H")
+    return entry.tags.value(name)
 
 
 def _counts(entry: Entry) -> tuple[int, ...]:
@@ -81,13 +124,14 @@ def _counts(entry: Entry) -> tuple[int, ...]:
     cost, priced = entry.nanos or 0, entry.nanos is not None
     tokens = usage.input_tokens + usage.output_tokens
     return (
-        entry.attempts > 0, cost, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
-        not priced, 0 if priced else tokens, entry.estimated, cost if entry.estimated else 0,
-        entry.status == "error", entry.duration_ns // 1000 * 1000,
+        int(entry.attempts > 0), cost, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
+        int(not priced), 0 if priced else tokens, int(entry.estimated and entry.attempts > 0),
+        cost if entry.estimated else 0, int(entry.status == "error"), entry.duration_ns // 1000 * 1000,
+        usage.cache_write_tokens, usage.reasoning_tokens, entry.attempts,
     )  # fmt: skip
 
 
 def _corrections(one: Adjustment) -> tuple[int, ...]:
     cost, estimated = one.nanos, one.nanos if one.estimated else 0
     unpriced, tokens = (0, 0) if one.covers is None else (-1, -one.covers)
-    return 0, cost, 0, 0, 0, unpriced, tokens, 0, estimated, 0, 0
+    return 0, cost, 0, 0, 0, unpriced, tokens, 0, estimated, 0, 0, 0, 0, 0

@@ -7,10 +7,13 @@ those made of a provider's response id, and months that nobody made, go to the d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from costguard.ledger.driver import Execute
+from costguard.ledger.rollups import DAY, ROLLED
+from costguard.ledger.rollups_sql import KEYS, POSTGRES_BUCKET, added_up, change
 
 AHEAD = 3
 """Months that are made beyond the current one, so that a process that runs for months finds them."""
@@ -86,17 +89,38 @@ def old(execute: Execute, before: int) -> list[tuple[int, int]]:
 def drop(execute: Execute, month: tuple[int, int]) -> int:
     """In a transaction: forget a month; how many entries it had."""
     name = f"{TABLE}_{month[0]:04}_{month[1]:02}"
-    count = int(execute(f"SELECT count(*) FROM {name}", ()).fetchone()[0])
     execute(_TWO_SECONDS, ())
+    # What is still written to it waits, and finds it gone.
+    execute(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE", ())
+    count = int(execute(f"SELECT count(*) FROM {name}", ()).fetchone()[0])
+    days = list(_days(execute, name))
+    for table in KEYS:
+        for day in days:
+            # One at a time, as a statement must not take long.
+            when = f"e.at >= {day * DAY} AND e.at < {(day + 1) * DAY}"
+            gone = added_up(table, entries=name, when=when, bucket=POSTGRES_BUCKET, sign="-", ordered=True)
+            execute(change(table, gone), ())
     execute(f"DROP TABLE {name}", ())
     return count
 
 
-def drop_strays(execute: Execute, before: int) -> int:
-    """In a transaction: forget some entries of the default partition; how many, 0 when none is left."""
+def _days(execute: Execute, name: str) -> Iterator[int]:
+    """The days, since 1970, of which a partition has entries."""
+    day = -1
+    while True:
+        (first,) = execute(f"SELECT min(at) FROM {name} WHERE at >= {(day + 1) * DAY}", ()).fetchone()
+        if first is None:
+            return
+        day = first // DAY
+        yield day
+
+
+def drop_strays(execute: Execute, before: int) -> list[Sequence[Any]]:
+    """In a transaction: forget some entries of the default partition; their `ROLLED`, nothing when none is left."""
     month = start_of(month_of(before))
     some = f"SELECT ctid FROM {TABLE}_default WHERE at < %s LIMIT {_MOST}"
-    return execute(f"DELETE FROM {TABLE}_default WHERE ctid = ANY (ARRAY ({some}))", (month,)).rowcount
+    deleted = f"DELETE FROM {TABLE}_default WHERE ctid = ANY (ARRAY ({some})) RETURNING {', '.join(ROLLED)}"
+    return execute(deleted, (month,)).fetchall()
 
 
 def _made(execute: Execute) -> Iterator[tuple[int, int]]:

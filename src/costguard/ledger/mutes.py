@@ -3,7 +3,7 @@
     mute(ledger, budget="$5/day per user", payer={"user": "alice"}, until_ns=..., author="ann")
     found = muted_by(mutes(ledger), parcel.payload)
 
-A muted alert is not told, and stays in the outbox as one that was given up.
+A muted alert is not told, and stays in the outbox as one that was given up. Who mutes what is in the audit trail.
 """
 
 from __future__ import annotations
@@ -12,15 +12,22 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from threading import Lock
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from uuid import uuid4
+from weakref import WeakKeyDictionary, ref
 
 from costguard.errors import ConfigError
+from costguard.ledger.acts import act, write_down
 from costguard.ledger.base import Ledger
+from costguard.ledger.deeds import Deed
 from costguard.ledger.driver import Driver, Execute
+from costguard.ledger.memory import MemoryLedger
 from costguard.ledger.sql import SqlLedger
+from costguard.windows import LONGEST_SPAN
 
+_LONGEST_NS = LONGEST_SPAN // timedelta(microseconds=1) * 1000
 _COLUMNS = "id, kind, budget, payer, until, author, reason, created, removed, removed_by"
 
 
@@ -65,10 +72,13 @@ class Mute:
 
 
 class Mutes(Protocol):
-    """Where they are kept."""
+    """Where they are kept, and written down in the same transaction."""
 
-    def put(self, mute: Mute) -> Mute: ...
-    def take_back(self, number: int, author: str, at_ns: int) -> bool: ...
+    def put(self, mute: Mute, deed: Deed) -> Mute | None:
+        """None if there is a deed of this nonce."""
+        ...
+
+    def take_back(self, mute: Mute, deed: Deed) -> bool: ...
     def all(self) -> list[Mute]: ...
 
 
@@ -83,23 +93,64 @@ def mute(
     reason: str = "",
     now_ns: int | None = None,
 ) -> Mute:
-    """Mute alerts from now on. Raises ConfigError for an end that is past or no author, StoreUnavailable."""
+    """Mute alerts from now on, and write it into the audit trail.
+
+    Raises ConfigError for an end that is past or no author, StoreUnavailable.
+    """
     now = time.time_ns() if now_ns is None else now_ns
-    if until_ns is not None and until_ns <= now:
+    one = new_mute(author, until_ns, now, kind=kind, budget=budget, payer=payer or {}, reason=reason)
+    made = mute_once(ledger, one, Deed(uuid4().hex, one.created_ns, one.author, "mute", reason))
+    if made is None:
+        # Of a nonce of its own: a store that lost its word of it was asked again.
+        said = (one.author, one.created_ns)
+        (made, *_) = [each for each in reversed(mutes(ledger, history=True)) if (each.author, each.created_ns) == said]
+    return made
+
+
+def new_mute(
+    author: str,
+    until_ns: int | None,
+    now_ns: int,
+    *,
+    kind: str = "",
+    budget: str = "",
+    payer: Mapping[str, str],
+    reason: str = "",
+) -> Mute:
+    """A mute that is not kept anywhere yet. Raises ConfigError."""
+    if until_ns is not None and until_ns <= now_ns:
         raise ConfigError("a mute ends in the future; give a later end, such as 2h")
+    if until_ns is not None and until_ns - now_ns > _LONGEST_NS:
+        raise ConfigError(f"a mute ends within {LONGEST_SPAN.days} days; leave the end out for one that stays")
     # In whole microseconds, as stores keep them.
     end = None if until_ns is None else until_ns // 1000 * 1000
-    return _kept(ledger).put(Mute(0, kind, budget, dict(payer or {}), end, _by(author), reason, now // 1000 * 1000))
+    return Mute(0, kind, budget, dict(payer), end, _by(author), reason, now_ns // 1000 * 1000)
 
 
-def unmute(ledger: Ledger, number: int, author: str, *, now_ns: int | None = None) -> Mute:
-    """Tell again what was muted. Raises ConfigError if there is no such mute in force, StoreUnavailable."""
+def mute_once(ledger: Ledger, one: Mute, deed: Deed) -> Mute | None:
+    """Keep this mute, unless there is a deed of this nonce already: then None. Raises StoreUnavailable."""
+    return _kept(ledger).put(one, _told(deed, one))
+
+
+def unmute(ledger: Ledger, number: int, author: str, *, reason: str = "", now_ns: int | None = None) -> Mute:
+    """Tell again what was muted, and write it into the audit trail.
+
+    Raises ConfigError if there is no such mute in force, StoreUnavailable.
+    """
     now = time.time_ns() if now_ns is None else now_ns
-    kept = _kept(ledger)
+    by = _by(author)
     found = [one for one in mutes(ledger, now_ns=now) if one.id == number]
-    if not found or not kept.take_back(number, _by(author), now):
+    ended = replace(found[0], removed_ns=now // 1000 * 1000, removed_by=by) if found else None
+    deed = Deed(uuid4().hex, now // 1000 * 1000, by, "unmute", reason, {"mute": number})
+    if ended is None or not _kept(ledger).take_back(ended, _told(deed, ended)):
         raise ConfigError(f"no mute {number} is in force; see them with: costguard alerts list")
-    return replace(found[0], removed_ns=now, removed_by=_by(author))
+    return ended
+
+
+def _told(deed: Deed, one: Mute) -> Deed:
+    about = {"kind": one.kind, "budget": one.budget, "payer": dict(one.payer)}
+    until = None if one.until_ns is None else one.until_ns // 10**9
+    return replace(deed, details={**about, "until": until, **deed.details})
 
 
 def mutes(ledger: Ledger, *, history: bool = False, now_ns: int | None = None) -> list[Mute]:
@@ -119,22 +170,31 @@ def muted_by(those: Iterable[Mute], payload: Mapping[str, Any]) -> Mute | None:
 
 
 class MemoryMutes:
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger) -> None:
+        # It keeps this one: not the other way round.
+        self._ledger = ref(ledger)
         self._lock = Lock()
         self._all: list[Mute] = []
 
-    def put(self, mute: Mute) -> Mute:
+    def put(self, mute: Mute, deed: Deed) -> Mute | None:
         with self._lock:
+            if self._written(deed) is not None:
+                return None
             self._all.append(replace(mute, id=len(self._all) + 1))
             return self._all[-1]
 
-    def take_back(self, number: int, author: str, at_ns: int) -> bool:
+    def take_back(self, mute: Mute, deed: Deed) -> bool:
         with self._lock:
             for place, one in enumerate(self._all):
-                if one.id == number and one.removed_ns is None:
-                    self._all[place] = replace(one, removed_ns=at_ns, removed_by=author)
+                if one.id == mute.id and one.removed_ns is None:
+                    self._all[place] = mute
+                    self._written(deed)
                     return True
             return False
+
+    def _written(self, deed: Deed) -> Deed | None:
+        ledger = self._ledger()
+        return act(ledger, deed) if isinstance(ledger, MemoryLedger) else None
 
     def all(self) -> list[Mute]:
         with self._lock:
@@ -151,17 +211,29 @@ class SqlMutes:
         self._take_back = driver.text(
             "UPDATE costguard_mutes SET removed = ?, removed_by = ? WHERE id = ? AND removed IS NULL"
         )
+        self._known = driver.text("SELECT 1 FROM costguard_audit WHERE nonce = ?")
 
-    def put(self, mute: Mute) -> Mute:
+    def put(self, mute: Mute, deed: Deed) -> Mute | None:
         until = None if mute.until_ns is None else mute.until_ns // 1000
         payer = json.dumps(dict(mute.payer), separators=(",", ":"), ensure_ascii=False)
         row = (mute.kind, mute.budget, payer, until, mute.author, mute.reason, mute.created_ns // 1000)
-        # What nobody knows whether it was done is done again: two of the same mute do no more than one.
-        return replace(mute, id=self._driver.transact(lambda execute: int(execute(self._put, row).fetchone()[0])))
+        number = self._driver.transact(self._insert, row, deed)
+        return None if number is None else replace(mute, id=number)
 
-    def take_back(self, number: int, author: str, at_ns: int) -> bool:
-        values = (at_ns // 1000, author, number)
-        return self._driver.transact(lambda execute: execute(self._take_back, values).rowcount == 1)
+    def _insert(self, execute: Execute, row: tuple[Any, ...], deed: Deed) -> int | None:
+        if not write_down(execute, self._driver, deed):
+            return None
+        return int(execute(self._put, row).fetchone()[0])
+
+    def take_back(self, mute: Mute, deed: Deed) -> bool:
+        values = ((mute.removed_ns or 0) // 1000, mute.removed_by, mute.id)
+        return self._driver.transact(self._end, values, deed)
+
+    def _end(self, execute: Execute, values: tuple[Any, ...], deed: Deed) -> bool:
+        if execute(self._take_back, values).rowcount == 1:
+            return write_down(execute, self._driver, deed)
+        # A store that lost its word of it is asked again.
+        return execute(self._known, (deed.nonce,)).fetchone() is not None
 
     def all(self) -> list[Mute]:
         return [_read(row) for row in self._driver.read(_select)]
@@ -188,7 +260,7 @@ def _kept(ledger: Ledger) -> Mutes:
         ledger = inner
     found = _all_kept.get(ledger)
     if found is None:
-        made = SqlMutes(ledger._driver) if isinstance(ledger, SqlLedger) else MemoryMutes()
+        made = SqlMutes(ledger._driver) if isinstance(ledger, SqlLedger) else MemoryMutes(ledger)
         found = _all_kept.setdefault(ledger, made)
     return found
 

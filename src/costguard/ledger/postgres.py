@@ -22,6 +22,8 @@ from costguard.ledger.postgres_bulk import PostgresBulk
 from costguard.ledger.postgres_reading import Reading
 from costguard.ledger.postgres_shortcut import PostgresShortcut
 from costguard.ledger.postgres_url import Address, way_out
+from costguard.ledger.rollups import Rolls
+from costguard.ledger.rollups_sql import forget_empty
 
 if TYPE_CHECKING:
     import psycopg
@@ -62,6 +64,7 @@ class PostgresDriver:
 
     for_update = " FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
+    packs = False
 
     def __init__(self, address: Address) -> None:
         self.url = address.url
@@ -230,15 +233,24 @@ class PostgresDriver:
             self._months_until = at + _HOUR
             log.warning("no partitions could be made for the coming months of the ledger %s: %s", self.url, error)
 
-    def retain(self, before: int) -> int:
+    def retain(self, before: int, rolls: Callable[[Execute], Rolls]) -> int:
         count = 0
         for month in self.read(months.old, before):
             count += self.transact(months.drop, month)
-        while some := self.transact(months.drop_strays, before):
+        while some := self.transact(self._drop_strays, before, rolls):
             count += some
+        self.transact(forget_empty, months.start_of(months.month_of(before)))
         self._months_until = 0
         self.look_ahead(time.time_ns() // 1000)
         return count
+
+    def _drop_strays(self, execute: Execute, before: int, rolls: Callable[[Execute], Rolls]) -> int:
+        gone = months.drop_strays(execute, before)
+        changes = rolls(execute)
+        for values in gone:
+            changes.gone(values)
+        self.bulk.roll(execute, changes)
+        return len(gone)
 
     def _translate(self, error: psycopg.Error) -> None:
         """Raise StoreUnavailable if the error is the store's and not our own."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from costguard.ledger.driver import Execute
+from costguard.ledger.driver import Execute, OpenEnd
 from costguard.ledger.record import COLUMNS, LOST, PENDING
+from costguard.ledger.rollups import ROLLED, Line, Rolls
 
 _TEXTS = ("buckets", "response_id", "reason", "keys")
 
@@ -27,7 +28,7 @@ _INSERT = (
 )
 _HOLDS = "SELECT call_id, amount, keys FROM costguard_holds WHERE call_id = ANY (%s) ORDER BY call_id FOR UPDATE"
 _OPEN_ENDS = (
-    "SELECT call_id, status, cost, keys FROM costguard_entries "
+    f"SELECT call_id, status, cost, keys, {', '.join(ROLLED)} FROM costguard_entries "
     f"WHERE call_id = ANY (%s) AND status IN ({PENDING}, {LOST}) ORDER BY call_id FOR UPDATE"
 )
 _DELETE = "DELETE FROM costguard_holds WHERE call_id = ANY (%s)"
@@ -41,6 +42,7 @@ _MOVE = (
     "FROM locked JOIN unnest(%s::text[], %s::bigint[], %s::bigint[]) AS move (key, held, spent) USING (key) "
     "WHERE b.key = move.key RETURNING b.key, b.spent"
 )
+_ROLL = "SELECT costguard_roll(%s::bigint[], %s::bigint[], %s::bigint[])"
 _EXTEND = (
     "WITH locked AS MATERIALIZED ("
     "SELECT call_id FROM costguard_holds WHERE call_id = ANY (%s) ORDER BY call_id FOR UPDATE) "
@@ -57,7 +59,7 @@ class PostgresBulk:
     def holds(self, execute: Execute, ids: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
         return {row[0]: row[1:] for row in execute(_HOLDS, (list(ids),)).fetchall()}
 
-    def open_ends(self, execute: Execute, ids: Iterable[bytes]) -> dict[bytes, tuple[int, int | None, str | None]]:
+    def open_ends(self, execute: Execute, ids: Iterable[bytes]) -> dict[bytes, OpenEnd]:
         return {row[0]: row[1:] for row in execute(_OPEN_ENDS, (list(ids),)).fetchall()}
 
     def insert(self, execute: Execute, rows: Sequence[Sequence[Any]]) -> set[bytes] | None:
@@ -83,6 +85,9 @@ class PostgresBulk:
         names = list(keys)
         return dict(execute(_MOVE, (names, names, _numbers(held), _numbers(spent))).fetchall())
 
+    def roll(self, execute: Execute, rolls: Rolls) -> None:
+        execute(_ROLL, [flat(lines) for lines in rolls.lines()])
+
     def extend(self, execute: Execute, ids: Iterable[bytes], expires: int) -> list[bytes]:
         return [call_id for (call_id,) in execute(_EXTEND, (list(ids), expires)).fetchall()]
 
@@ -90,6 +95,11 @@ class PostgresBulk:
 def _numbers(values: Iterable[int | None]) -> str:
     """An array of integers as PostgreSQL reads it."""
     return f"{{{str(list(values))[1:-1].replace('None', 'NULL')}}}"
+
+
+def flat(lines: Iterable[Line]) -> str:
+    """The numbers of all lines, one line after the other."""
+    return _numbers([number for line in lines for number in line])
 
 
 def _texts(values: Iterable[str | None]) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 from costguard.adjustment import Adjustment
 from costguard.errors import ConfigError
 from costguard.events import Entry
+from costguard.ledger.response_ids import pack, unpack
 from costguard.pricing.rates import Rates
 from costguard.pricing.usage import BUCKETS, INPUT_BUCKETS, OUTPUT_BUCKETS, Usage
 from costguard.tags import Tags
@@ -52,8 +53,10 @@ def clean(text: str | None) -> str | None:
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def write_entry(entry: Entry, model_id: int, tags_id: int, price_id: int | None, keys: str | None) -> tuple[Any, ...]:
-    """The values of `COLUMNS`."""
+def write_entry(  # noqa: PLR0917 - the hot path gives them by position
+    entry: Entry, model_id: int, tags_id: int, price_id: int | None, keys: str | None, packs: bool = False
+) -> tuple[Any, ...]:
+    """The values of `COLUMNS`; `packs`: see `Driver`."""
     usage = entry.usage
     buckets = usage.buckets
     get = buckets.get
@@ -68,11 +71,12 @@ def write_entry(entry: Entry, model_id: int, tags_id: int, price_id: int | None,
         )  # fmt: skip
     else:
         tokens_in += read + write
+    response_id = clean(entry.response_id)
     return (
         call_key(entry.call_id), entry.at_ns // 1000, model_id, tags_id, price_id, entry.nanos, tokens_in, tokens_out,
         read, write, usage.reasoning_tokens, rest, NUMBER_OF[entry.status], int(entry.estimated), int(entry.streamed),
-        entry.attempts, entry.held_nanos, entry.duration_ns // 1000, clean(entry.response_id), clean(entry.reason),
-        keys,
+        entry.attempts, entry.held_nanos, entry.duration_ns // 1000, pack(response_id) if packs else response_id,
+        clean(entry.reason), keys,
     )  # fmt: skip
 
 
@@ -98,7 +102,7 @@ def read_entry(row: Mapping[Any, Any], model: tuple[str, str, str], tags: Tags, 
         tags=tags,
         held_nanos=row["held"],
         duration_ns=row["duration"] * 1000,
-        response_id=row["response_id"],
+        response_id=unpack(row["response_id"]),
         reason=row["reason"],
     )
 

@@ -40,7 +40,7 @@ def _of_sqlite(url: str, shown: str) -> str | None:
     file = Path(path)
     if not file.is_file():
         raise ConfigError(
-            f"store {url!r}: there is no file {str(file)!r}; check the path, or make it: costguard migrate"
+            f"store {url!r}: there is no file {str(file.absolute())!r}; check the path, or make it: costguard migrate"
         )
     try:
         # Not mode=ro: that cannot read a file in WAL mode whose last writer has cleaned up behind itself.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from costguard.ledger.keys import charged_keys, read_keys
 from costguard.ledger.leased import Leased
 from costguard.ledger.moves import Moves
 from costguard.ledger.record import COLUMNS, INSERT, LOST, PENDING, call_key, write_entry
+from costguard.ledger.rollups import Rolls
 from costguard.ledger.room import ordered
 
 _OPEN_ENDS = ("lost", "pending")
@@ -59,11 +60,20 @@ class Settlement:
 
 
 class Settling:
-    def __init__(self, driver: Driver, dictionary: Dictionary, holds: Holds, balances: Balances) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        dictionary: Dictionary,
+        holds: Holds,
+        balances: Balances,
+        rolls: Callable[[Execute], Rolls],
+    ) -> None:
         self._dictionary = dictionary
         self._holds = holds
         self._balances = balances
         self._bulk = driver.bulk
+        self._packs = driver.packs
+        self._rolls = rolls
         self._insert = driver.text(INSERT)
         self._replace = driver.text(
             f"UPDATE costguard_entries SET {', '.join(f'{name} = ?' for name in COLUMNS)} "
@@ -79,6 +89,7 @@ class Settling:
             dictionary.tags(entry.tags),
             dictionary.price(entry.rates),
             charged_keys(entry, limits or ()) if entry.status in _OPEN_ENDS else None,
+            self._packs,
         )
         return Settlement(entry, hold, row, limits)
 
@@ -88,15 +99,22 @@ class Settling:
             return self.all(execute, [settlement])[0]
         if execute(self._insert, settlement.row).rowcount != 1:
             return self.all(execute, [settlement])[0]
-        entry, limits = settlement.entry, settlement.limits
+        answer = self._new(execute, settlement, settlement.limits, settlement.held_as)
+        rolls = self._rolls(execute)
+        rolls.written(settlement.row)
+        self._bulk.roll(execute, rolls)
+        return answer
+
+    def _new(self, execute: Execute, settlement: Settlement, limits: Sequence[Limit], held_as: bytes) -> Answer:
+        entry = settlement.entry
         if entry.nanos is None:
             # It may get a price later, and counts then: what it counts on has to be known.
             self._balances.make(execute, limits)
         at_ns = entry.at_ns + entry.duration_ns
         amount, plain = settlement.amount, "\n".join([limit.key for limit in limits])
         keys: str | None = plain
-        if not self._holds.take_away_known(execute, settlement.held_as, amount, plain):
-            amount, keys = self._holds.take_away(execute, settlement.held_as) or (0, None)
+        if not self._holds.take_away_known(execute, held_as, amount, plain):
+            amount, keys = self._holds.take_away(execute, held_as) or (0, None)
         if keys is None or keys == plain:
             return self._balances.move_each(execute, limits, amount, entry, at_ns)
         moves = Moves()
@@ -108,11 +126,13 @@ class Settling:
 
     def all(self, execute: Execute, settlements: Sequence[Settlement]) -> list[Answer]:
         answers: list[Answer] = []
+        rolls = self._rolls(execute)
         for some in _distinct(settlements):
-            answers += self._settle(execute, some)
+            answers += self._settle(execute, some, rolls)
+        self._bulk.roll(execute, rolls)
         return answers
 
-    def _settle(self, execute: Execute, settlements: Sequence[Settlement]) -> list[Answer]:
+    def _settle(self, execute: Execute, settlements: Sequence[Settlement], rolls: Rolls) -> list[Answer]:
         """Entries of different ids. Locks are taken in one order everywhere: the holds, the entries, the balances."""
         bulk = self._bulk
         wanted = {one.held_as for one in settlements if one.held_as is not None}
@@ -144,6 +164,8 @@ class Settling:
                     answers[place] = None
                     continue
                 charged = read_keys(before[2] or "", before[1] or 0)
+                rolls.gone(before[3:])
+            rolls.written(one.row)
             freed = None if one.held_as is None else held.pop(one.held_as, None)
             if freed is not None:
                 ended.append(one.held_as)
@@ -159,7 +181,7 @@ class Settling:
                 _spend(moves, limits, one.entry, charged, place)
         if ended:
             bulk.delete_holds(execute, ended)  # type: ignore[arg-type]  # ids that were held
-        leased.write(execute, bulk, self._holds, moves)
+        leased.write(execute, bulk, self._holds, moves, rolls)
         unpriced = {limit.key: limit for one in settlements if one.entry.nanos is None for limit in one.limits or ()}
         if unpriced:
             self._balances.make(execute, unpriced.values())

@@ -6,23 +6,26 @@ SQLAlchemy (`queries`), which is loaded at the first of them: the verbs of a cal
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from costguard.adjustment import Adjustment
 from costguard.budgets import Budget, Limit
 from costguard.events import Crossing, Entry, Hold
 from costguard.ledger.balances import Balances
-from costguard.ledger.base import Lease, Parcel, Refusal, Sum
+from costguard.ledger.base import Lease, Parcel, Refusal
 from costguard.ledger.deeds import Adjusted, Deed
 from costguard.ledger.dictionary import MOST, Dictionary
 from costguard.ledger.driver import Driver, Execute
+from costguard.ledger.figures import Order, Percentiles, Sum, Wanted, Where
 from costguard.ledger.holds import Holds
 from costguard.ledger.keys import held_keys
 from costguard.ledger.moves import Moves
 from costguard.ledger.outbox import Outbox
 from costguard.ledger.record import call_key
+from costguard.ledger.rollups import Rolls
 from costguard.ledger.room import accounts, amounts, lower, ordered, reached, room
 from costguard.ledger.settling import Settling
 from costguard.ledger.sql_adjusting import Adjusting
@@ -31,6 +34,7 @@ from costguard.notice import News
 
 if TYPE_CHECKING:
     from costguard.ledger.audit import Audit
+    from costguard.ledger.rollups_upkeep import Progress, RollupAudit
 
 
 class SqlLedger:
@@ -39,11 +43,14 @@ class SqlLedger:
         self._dictionary = Dictionary(driver)
         self._outbox = Outbox(driver)
         self._balances = Balances(driver, self._outbox)
-        self._holds = Holds(driver, self._balances)
+        self._holds = Holds(driver, self._balances, self._rolls)
         self._known: dict[str, Budget] = {}
         self.told = Told()
-        self._settling = Settling(driver, self._dictionary, self._holds, self._balances)
-        self._adjusting = Adjusting(driver, self._dictionary, self._balances, self._outbox)
+        self._settling = Settling(driver, self._dictionary, self._holds, self._balances, self._rolls)
+        self._adjusting = Adjusting(driver, self._dictionary, self._balances, self._outbox, self._rolls)
+
+    def _rolls(self, execute: Execute) -> Rolls:
+        return Rolls(partial(self._dictionary.group_of, execute))
 
     @property
     def url(self) -> str:
@@ -153,8 +160,11 @@ class SqlLedger:
             return self._driver.transact(self._settling.one, settlement)
         held_as = settlement.held_as
         usual = entry.nanos is not None
-        if usual and held_as is not None and shortcut.settle(settlement.row, held_as, entry, settlement.limits):
-            return ()
+        if usual and held_as is not None:
+            rolls = Rolls(self._dictionary.known_group)
+            rolls.written(settlement.row)
+            if shortcut.settle(settlement.row, held_as, entry, settlement.limits, rolls):
+                return ()
         return self._driver.transact(self._settling.all, [settlement])[0]
 
     def settle_all(self, settlements: Sequence[tuple[Entry, Hold | None]]) -> list[tuple[Crossing, ...] | None]:
@@ -197,39 +207,55 @@ class SqlLedger:
 
     def entries(
         self,
-        tags: Mapping[str, str],
+        tags: Where,
         *,
         model: str | None = None,
         provider: str | None = None,
+        call_id: str | None = None,
         since_ns: int | None = None,
         until_ns: int | None = None,
         limit: int = 1000,
+        order: Order = "newest",
+        before: Entry | None = None,
     ) -> list[Entry]:
         from costguard.ledger import queries
 
+        given = {name: value for name, value in (("model", model), ("provider", provider)) if value is not None}
+        wanted = Wanted(tags, since_ns, until_ns, given)
         with self._driver.reading() as connection:
-            return queries.entries(
-                connection, tags, model=model, provider=provider, since_ns=since_ns, until_ns=until_ns, limit=limit
-            )
+            return queries.entries(connection, wanted, call_id=call_id, limit=limit, order=order, before=before)
 
-    def spent(self, tags: Mapping[str, str], *, since_ns: int | None = None, until_ns: int | None = None) -> int:
-        from costguard.ledger import queries
+    def spent(self, tags: Where, *, since_ns: int | None = None, until_ns: int | None = None) -> int:
+        from costguard.ledger import sums
 
         with self._driver.reading() as connection:
-            return queries.spent(connection, tags, since_ns, until_ns)
+            return sums.spent(connection, Wanted(tags, since_ns, until_ns))
 
     def sums(
         self,
         by: Sequence[str],
-        tags: Mapping[str, str],
+        tags: Where,
         *,
         since_ns: int | None = None,
         until_ns: int | None = None,
     ) -> list[Sum]:
-        from costguard.ledger import queries
+        from costguard.ledger import sums
 
         with self._driver.reading() as connection:
-            return queries.sums(connection, by, tags, since_ns, until_ns)
+            return sums.sums(connection, by, Wanted(tags, since_ns, until_ns))
+
+    def percentiles(
+        self,
+        by: Sequence[str],
+        tags: Where,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+    ) -> list[Percentiles]:
+        from costguard.ledger import percentiles
+
+        with self._driver.reading() as connection:
+            return percentiles.percentiles(connection, by, Wanted(tags, since_ns, until_ns))
 
     def audit(self, now_ns: int, *, repair: bool) -> Audit:
         """See `costguard.ledger.audit.audit`."""
@@ -237,8 +263,14 @@ class SqlLedger:
 
         return SqlAudit(self._driver).audit(now_ns, repair=repair)
 
+    def audit_rollups(self, *, rebuild: bool, progress: Progress | None = None) -> RollupAudit:
+        """See `costguard.ledger.rollups_upkeep.audit_rollups`."""
+        from costguard.ledger.rollups_upkeep import SqlRollups
+
+        return SqlRollups(self._driver, self._dictionary.group_of).audit(rebuild=rebuild, progress=progress)
+
     def retain(self, before_ns: int) -> int:
-        return self._driver.retain(before_ns // 1000)
+        return self._driver.retain(before_ns // 1000, self._rolls)
 
     def claim(self, now_ns: int, *, lease_ns: int, most: int = 20) -> list[Parcel]:
         return self._outbox.claim(now_ns, lease_ns, most)

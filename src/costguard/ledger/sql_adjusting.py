@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from costguard.adjustment import Adjustment
@@ -14,6 +14,7 @@ from costguard.ledger.dictionary import Dictionary
 from costguard.ledger.driver import Driver, Execute
 from costguard.ledger.outbox import Outbox
 from costguard.ledger.record import NUMBER_OF, call_key, clean
+from costguard.ledger.rollups import Rolls
 from costguard.ledger.rule import read_limit
 
 T = TypeVar("T")
@@ -29,8 +30,16 @@ _ACCOUNTS = "SELECT start, until, budget, min(payer) FROM costguard_balances GRO
 
 
 class Adjusting:
-    def __init__(self, driver: Driver, dictionary: Dictionary, balances: Balances, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        dictionary: Dictionary,
+        balances: Balances,
+        outbox: Outbox,
+        rolls: Callable[[Execute], Rolls],
+    ) -> None:
         self._driver = driver
+        self._rolls = rolls
         self._dictionary = dictionary
         self._balances = balances
         self._outbox = outbox
@@ -96,6 +105,13 @@ class Adjusting:
         crossings = [each for key, _, by in changes for each in passed(limits[key], by, after[key], deed.at_ns)]
         told = [crossing for crossing in crossings if self._outbox.add(execute, crossing)]
         self._deeds.add(execute, deed, len(new), sum(one.nanos for one in new))
+        recorded = {call_key(one.call_id) for one in new}
+        rolls = self._rolls(execute)
+        for row in rows:
+            if row[0] in recorded:
+                _, at, model_id, tags_id, _, cost, status, estimated, attempts, _, _, covers = row
+                rolls.come((at, model_id, tags_id, cost, 0, 0, 0, 0, 0, status, estimated, attempts, 0, covers))
+        self._driver.bulk.roll(execute, rolls)
         return Adjusted(frozenset([one.call_id for one in new]), tuple(told))
 
     def _limits(self, execute: Execute, keys: Sequence[str]) -> dict[str, Limit]:

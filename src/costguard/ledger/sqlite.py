@@ -20,8 +20,11 @@ from weakref import WeakSet
 
 from costguard.errors import ConfigError, StoreUnavailable
 from costguard.ledger import migrate
+from costguard.ledger.buckets import bucket
 from costguard.ledger.driver import Execute
 from costguard.ledger.process import mark
+from costguard.ledger.rollups import ROLLED, Rolls
+from costguard.ledger.rollups_sql import BUCKET, forget_empty
 from costguard.ledger.sqlite_bulk import SqliteBulk
 from costguard.ledger.sqlite_errors import translate
 
@@ -43,7 +46,8 @@ _SETTINGS = "PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY"
 _PAGE_SIZE = 2048
 
 _FORGET = (
-    "DELETE FROM costguard_entries WHERE id IN (SELECT id FROM costguard_entries WHERE at < ? ORDER BY at LIMIT 1000)"
+    "DELETE FROM costguard_entries WHERE id IN (SELECT id FROM costguard_entries WHERE at < ? ORDER BY at LIMIT 1000) "
+    f"RETURNING {', '.join(ROLLED)}"
 )
 
 
@@ -53,6 +57,7 @@ class SqliteDriver:
 
     for_update = ""
     skip_locked = ""
+    packs = True
     shortcut = None
 
     def __init__(self, path: str, *, synchronous: str = "NORMAL", patience: float = PATIENCE) -> None:
@@ -161,16 +166,26 @@ class SqliteDriver:
                 self._reads -= 1
                 self._no_reads.notify_all()
 
-    def retain(self, before: int) -> int:
+    def retain(self, before: int, rolls: Callable[[Execute], Rolls]) -> int:
         count = 0
         # A little at a time: writers get in between.
-        while some := self.transact(lambda execute: execute(_FORGET, (before,)).rowcount):
+        while some := self.transact(self._forget, before, rolls):
             count += some
+        self.transact(forget_empty, before)
         return count
+
+    def _forget(self, execute: Execute, before: int, rolls: Callable[[Execute], Rolls]) -> int:
+        gone = execute(_FORGET, (before,)).fetchall()
+        changes = rolls(execute)
+        for values in gone:
+            changes.gone(values)
+        self.bulk.roll(execute, changes)
+        return len(gone)
 
     def _open_for_reading(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=self._patience, check_same_thread=False)
         connection.execute("PRAGMA query_only = ON")
+        connection.create_function(BUCKET, 1, bucket, deterministic=True)
         return connection
 
     def _connect(self) -> sqlite3.Connection:
@@ -184,6 +199,7 @@ class SqliteDriver:
                 self._wait(execute, "PRAGMA journal_mode = WAL", error)
             execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.executescript(_SETTINGS)
+            connection.create_function(BUCKET, 1, bucket, deterministic=True)
             if migrate.version(execute, self.url) != migrate.HEAD:
                 self._migrate()
         except BaseException:

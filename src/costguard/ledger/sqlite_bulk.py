@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from costguard.ledger.driver import Cursor, Execute
+from costguard.ledger.driver import Cursor, Execute, OpenEnd
 from costguard.ledger.record import INSERT, LOST, PENDING
+from costguard.ledger.rollups import ROLLED, Rolls
+from costguard.ledger.rollups_sql import KEYS, one_row
 
 MOST = 500
 """Values in one statement."""
+
+_ROLL = tuple([one_row(table) for table in KEYS])
 
 Many = Callable[[str, Iterable[Sequence[Any]]], Cursor]
 """Runs one statement with each of these rows of values."""
@@ -26,9 +30,9 @@ class SqliteBulk:
         query = "SELECT call_id, amount, keys FROM costguard_holds WHERE call_id IN"
         return {row[0]: row[1:] for row in _found(execute, query, ids)}
 
-    def open_ends(self, execute: Execute, ids: Iterable[bytes]) -> dict[bytes, tuple[int, int | None, str | None]]:
+    def open_ends(self, execute: Execute, ids: Iterable[bytes]) -> dict[bytes, OpenEnd]:
         query = (
-            "SELECT call_id, status, cost, keys FROM costguard_entries "
+            f"SELECT call_id, status, cost, keys, {', '.join(ROLLED)} FROM costguard_entries "
             f"WHERE status IN ({PENDING}, {LOST}) AND call_id IN"
         )
         return {row[0]: row[1:] for row in _found(execute, query, ids)}
@@ -58,6 +62,13 @@ class SqliteBulk:
             if row is not None:
                 after[key] = row[0]
         return after
+
+    def roll(self, execute: Execute, rolls: Rolls) -> None:
+        for statement, lines in zip(_ROLL, rolls.lines(), strict=True):
+            if len(lines) == 1:
+                execute(statement, lines[0])
+            elif lines:
+                self._many(statement, lines)
 
     def extend(self, execute: Execute, ids: Iterable[bytes], expires: int) -> list[bytes]:
         found = list(self.holds(execute, ids))

@@ -14,24 +14,34 @@ from __future__ import annotations
 from sqlalchemy import JSON, Column, Index, LargeBinary, SmallInteger, Text, UniqueConstraint, text
 from sqlmodel import Field
 
-from costguard.ledger import tables_alerts
+from costguard.ledger import tables_alerts, tables_rollups
 from costguard.ledger.tables_base import ID as _ID
 from costguard.ledger.tables_base import Base, metadata
 from costguard.ledger.tables_base import number as _number
 from costguard.ledger.tables_base import small as _small
 
-__all__ = ["Base", "metadata", "tables_alerts"]
+__all__ = ["Base", "metadata", "tables_alerts", "tables_rollups"]
 
 
 class TagSet(Base, table=True):
-    """One combination of tags; `tags` is canonical JSON, `digest` its BLAKE2b-128."""
+    """One combination of tags; `tags` is canonical JSON, `digest` its BLAKE2b-128.
+
+    group_id: the tag set that has those of its tags that are in `costguard.ledger.rollups.COARSE`; may be itself
+    """
 
     __tablename__ = "costguard_tag_sets"
-    __table_args__ = (UniqueConstraint("digest", name="costguard_tag_sets_digest"),)
+    __table_args__ = (
+        UniqueConstraint("digest", name="costguard_tag_sets_digest"),
+        Index(
+            "costguard_tag_sets_groups", "id",
+            sqlite_where=text("group_id = id"), postgresql_where=text("group_id = id"),
+        ),
+    )  # fmt: skip
 
     id: int | None = Field(default=None, sa_column=Column("id", _ID, primary_key=True))
     digest: bytes = Field(sa_column=Column("digest", LargeBinary(16), nullable=False))
     tags: dict[str, str] = Field(sa_column=Column("tags", JSON, nullable=False))
+    group_id: int | None = Field(default=None, sa_column=_number("group_id", nullable=True))
 
 
 class Model(Base, table=True):

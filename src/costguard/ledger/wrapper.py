@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from costguard.adjustment import Adjustment
 from costguard.budgets import Budget, Limit
 from costguard.events import Crossing, Entry, Hold
-from costguard.ledger.base import Lease, Ledger, Parcel, Refusal, Sum
+from costguard.ledger.base import Lease, Ledger, Parcel, Refusal
 from costguard.ledger.deeds import Adjusted, Deed
+from costguard.ledger.figures import Order, Percentiles, Sum, Where
 from costguard.ledger.told import Told
 from costguard.notice import News
 
@@ -100,33 +101,48 @@ class Wrapper:
 
     def entries(
         self,
-        tags: Mapping[str, str],
+        tags: Where,
         *,
         model: str | None = None,
         provider: str | None = None,
+        call_id: str | None = None,
         since_ns: int | None = None,
         until_ns: int | None = None,
         limit: int = 1000,
+        order: Order = "newest",
+        before: Entry | None = None,
     ) -> list[Entry]:
         self.before_reading()
         return self.inner.entries(
-            tags, model=model, provider=provider, since_ns=since_ns, until_ns=until_ns, limit=limit
-        )
+            tags, model=model, provider=provider, call_id=call_id, since_ns=since_ns, until_ns=until_ns, limit=limit,
+            order=order, before=before,
+        )  # fmt: skip
 
-    def spent(self, tags: Mapping[str, str], *, since_ns: int | None = None, until_ns: int | None = None) -> int:
+    def spent(self, tags: Where, *, since_ns: int | None = None, until_ns: int | None = None) -> int:
         self.before_reading()
         return self.inner.spent(tags, since_ns=since_ns, until_ns=until_ns)
 
     def sums(
         self,
         by: Sequence[str],
-        tags: Mapping[str, str],
+        tags: Where,
         *,
         since_ns: int | None = None,
         until_ns: int | None = None,
     ) -> list[Sum]:
         self.before_reading()
         return self.inner.sums(by, tags, since_ns=since_ns, until_ns=until_ns)
+
+    def percentiles(
+        self,
+        by: Sequence[str],
+        tags: Where,
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+    ) -> list[Percentiles]:
+        self.before_reading()
+        return self.inner.percentiles(by, tags, since_ns=since_ns, until_ns=until_ns)
 
     def retain(self, before_ns: int) -> int:
         self.before_reading()
