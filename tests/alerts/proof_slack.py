@@ -11,7 +11,6 @@ import re
 import socket
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
@@ -38,10 +37,11 @@ class Delivery:
 
 
 class Slack:
-    """deliveries: in the order in which they were decided."""
+    """deliveries: in the order in which they were decided; arrived: the users that people were told of."""
 
     def __init__(self, seed: int) -> None:
         self.deliveries: list[Delivery] = []
+        self.arrived: set[str] = set()
         self.deaths = 0
         self._random = random.Random(seed)
         self._lock = threading.Lock()
@@ -78,14 +78,12 @@ class Slack:
         with self._lock:
             (way,) = self._random.choices(list(WAYS), list(WAYS.values()))
             self.deliveries.append(Delivery(worker, way, users))
+            if way in TAKEN:
+                self.arrived.update(users)
             return way
 
     def silence(self) -> None:
         self._over.wait(6)
-
-    def arrived(self) -> Counter[str]:
-        """How often each user was told of."""
-        return Counter(user for one in self.deliveries if one.way in TAKEN for user in one.users)
 
 
 class _Server(ThreadingHTTPServer):

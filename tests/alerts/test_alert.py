@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -92,3 +93,8 @@ def test_a_logger_can_be_a_channel(ledger: Ledger, caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING, "costs"):
         log_channel(logging.getLogger("costs"))(told(ledger))
     assert "alice has spent $4.02 of $5.00" in caplog.text
+
+
+def test_a_budget_of_nothing_is_used_up(make_alert: Callable[..., Alert]) -> None:
+    assert make_alert(limit=Decimal(0), spent=Decimal(0)).percent == 100
+    assert "(100 %)" in make_alert(limit=Decimal(0), spent=Decimal(0)).text

@@ -16,10 +16,12 @@ import pytest
 from costguard.alerts import slack as slack_module
 from costguard.alerts.alert import Alert, RetryLater, Undeliverable
 from costguard.alerts.outbox import LEASE_NS, Outbox
+from costguard.alerts.quiet import quiet
 from costguard.alerts.slack import slack
 from costguard.errors import ConfigError, StoreUnavailable
 from costguard.ledger.base import Ledger
 from costguard.ledger.opening import open_ledger
+from costguard.ledger.parcels import parcels
 from tests.alerts.crossings import NOON, Clock, tell
 from tests.alerts.server import Answer, SlackServer
 
@@ -187,6 +189,72 @@ def test_a_broken_channel_does_not_keep_another_from_being_told_once(ledger: Led
     outbox.close()
 
 
+def test_a_channel_that_waits_long_keeps_no_other_back(ledger: Ledger, clock: Clock) -> None:
+    """Neither in this worker nor in another one: until when each waits is kept in the row."""
+    asleep = Told(name="asleep")
+    broken = Told(OSError("down"), name="broken")
+    limited = Told(RetryLater(60), name="limited")
+    channels = (quiet(asleep, "11:00-13:00", now_ns=clock), broken, limited)
+    outbox = outbox_of(ledger, *channels, clock=clock)
+    tell(ledger)
+    assert outbox.flush(5) == 1
+    clock.advance(11)
+    another = outbox_of(ledger, *channels, clock=clock)
+    assert another.flush(5) == 1
+    assert (asleep.asked, len(broken.alerts), limited.asked) == (0, 1, 1)
+    clock.advance(50)
+    assert outbox.flush(5) == 1
+    assert (asleep.asked, broken.asked, len(limited.alerts)) == (0, 2, 1)
+    clock.advance(3600)
+    assert another.flush(20) == 0
+    assert (len(asleep.alerts), broken.asked, limited.asked) == (1, 2, 2)
+    assert parcels(ledger)[0].told_by == ("broken", "limited", "asleep")
+    outbox.close()
+    another.close()
+
+
+def test_what_one_worker_is_told_to_wait_the_others_wait_too(ledger: Ledger, clock: Clock) -> None:
+    first, second = Told(RetryLater(30), name="slack"), Told(name="slack")
+    one, other = outbox_of(ledger, first, clock=clock), outbox_of(ledger, second, clock=clock)
+    tell(ledger, "alice")
+    assert one.flush(5) == 1
+    tell(ledger, "bob")
+    assert other.flush(0.5) == 2
+    assert (first.asked, second.asked) == (1, 0)
+    clock.advance(31)
+    assert other.flush(20) == 0
+    assert sorted(alert.who for alert in second.alerts) == ["alice", "bob"]
+    one.close()
+    other.close()
+
+
+def test_a_channel_that_is_no_more_holds_nothing_up(ledger: Ledger, clock: Clock) -> None:
+    before = outbox_of(ledger, Told(OSError("down"), name="kept"), Told(RetryLater(3600), name="gone"), clock=clock)
+    tell(ledger)
+    assert before.flush(5) == 1
+    before.close()
+    clock.advance(11)
+    kept = Told(name="kept")
+    after = outbox_of(ledger, kept, clock=clock)
+    assert after.flush(20) == 0
+    assert len(kept.alerts) == 1
+    after.close()
+
+
+def test_what_others_put_into_the_outbox_is_told_without_being_woken(ledger: Ledger, clock: Clock) -> None:
+    """A command, or a worker without channels, wakes nobody: who delivers looks by himself."""
+    told = Told()
+    outbox = Outbox(ledger, [told], now_ns=clock, rounds=lambda: 0.05)
+    outbox.wake()
+    assert outbox.flush(5) == 0
+    tell(ledger)
+    deadline = time.monotonic() + 20
+    while not told.alerts and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    assert [alert.who for alert in told.alerts] == ["alice"]
+    outbox.close()
+
+
 def test_who_was_told_survives_a_restart(url: str, clock: Clock) -> None:
     good = Told(name="good")
     first = open_ledger(url)
@@ -225,18 +293,22 @@ def test_two_channels_with_the_same_name_are_both_told(ledger: Ledger, clock: Cl
     outbox.close()
 
 
-def test_an_alert_is_tried_for_a_day_and_then_given_up(
+def test_an_alert_is_tried_for_four_days_and_then_given_up_and_kept_where_people_see_it(
     ledger: Ledger, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = Told(*[OSError("down") for _ in range(100)])
     outbox = outbox_of(ledger, broken, clock=clock)
     tell(ledger)
-    for hours in range(24):
-        assert outbox.flush(5) == 1, hours
-        clock.advance(3601)
+    for times in range(16):
+        assert outbox.flush(5) == 1, times
+        clock.advance(6 * 3600 + 1)
+    assert [one.error for one in parcels(ledger)] == ["told: OSError: down"]
     assert outbox.flush(20) == 0
-    assert broken.asked == 24
+    assert broken.asked == 16
     assert "given up" in caplog.text
+    (kept,) = parcels(ledger, ["given up"])
+    assert (kept.error, kept.finished_ns) == ("not told within 96 hours", clock())
+    assert outbox.tally == {("told", "retried"): 16, ("told", "given up"): 1}
     outbox.close()
 
 
@@ -245,12 +317,22 @@ def test_the_first_channel_of_an_app_is_not_flooded_with_old_crossings(ledger: L
     tell(ledger, "old")
     silent.wake()
     assert silent.flush(20) == 0
-    clock.advance(3 * 24 * 3600)
+    clock.advance(5 * 24 * 3600)
     tell(ledger, "new", at_ns=clock())
     told = Told()
     outbox = outbox_of(ledger, told, clock=clock)
     assert outbox.flush(20) == 0
     assert [alert.who for alert in told.alerts] == ["new"]
+    outbox.close()
+
+
+def test_what_came_about_as_the_last_worker_ended_is_told_after_the_weekend(ledger: Ledger, clock: Clock) -> None:
+    tell(ledger)
+    clock.advance(63 * 3600)
+    told = Told()
+    outbox = outbox_of(ledger, told, clock=clock)
+    assert outbox.flush(20) == 0
+    assert len(told.alerts) == 1
     outbox.close()
 
 

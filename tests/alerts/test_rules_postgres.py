@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from costguard.alerts.alert import RetryLater, Undeliverable
 from costguard.ledger.alert_state import BUCKET_NS, Count, alert_state
 from costguard.ledger.base import Ledger
 from costguard.ledger.mutes import mute, mutes, unmute
 from costguard.ledger.opening import open_ledger
+from costguard.ledger.parcels import parcel_counts, parcels, tell_again
+from tests.alerts.crossings import Clock
 from tests.alerts.scenario import HOUR, MINUTE, Story, at, lived, looked_back
+from tests.alerts.test_parcels import Service, delivered
 from tests.ledger.stores import new_url
 
 
@@ -57,3 +61,26 @@ def test_counts_and_mutes_are_kept(postgres: Ledger) -> None:
     assert mutes(postgres) == [made]
     unmute(postgres, made.id, "ben")
     assert mutes(postgres) == []
+    assert [(deed.action, deed.author) for deed in postgres.deeds()] == [("unmute", "ben"), ("mute", "ann")]
+
+
+def test_what_became_of_alerts_is_kept_and_workers_know_whom_to_leave_alone(postgres: Ledger) -> None:
+    clock = Clock()
+    refusing = Service(bob=Undeliverable("deleted"), cem=RetryLater(30))
+    outbox = delivered(postgres, clock, refusing)
+    assert [(one.state, one.error) for one in parcels(postgres)] == [
+        ("waiting", "service: told to wait 30 s"), ("muted", "muted by ann: user=dan"),
+        ("given up", "service: deleted"), ("told", ""),
+    ]  # fmt: skip
+    assert parcel_counts(postgres) == {"waiting": 1, "told": 1, "given up": 1, "muted": 1}
+    state = alert_state(postgres)
+    assert state.pauses(clock()) == {"service": clock() + 30 * 10**9}
+    state.pause("service", clock() + 10 * 10**9)
+    assert state.pauses(clock()) == {"service": clock() + 30 * 10**9}, "the later one counts"
+    assert state.pauses(clock() + 31 * 10**9) == {}
+    refusing.errors.clear()
+    clock.advance(60)
+    tell_again(postgres, 2, author="ann", now_ns=clock())
+    assert outbox.flush(20) == 0
+    assert refusing.told == ["alice", "bob", "cem"]
+    outbox.close()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from costguard.alerts.preview import preview
+from costguard.alerts.preview import calls_read, preview
 from costguard.alerts.rules import DEFAULT_RULES, Rule, read_rules
 from costguard.budget_set import BudgetSet
 from costguard.ledger.alert_state import Count, alert_state
 from costguard.ledger.base import Ledger
 from costguard.ledger.memory import MemoryLedger
+from costguard.windows import as_utc
 from tests.alerts.scenario import DAY, HOUR, MINUTE, START, Story, at, lived, looked_back
 
 EVERY_KIND = [
@@ -109,3 +110,13 @@ def test_a_digest_comes_once_to_all_workers_at_its_time_in_its_zone(ledger: Ledg
     ]
     assert looked_back(ledger, rules, at("09 00:00"), at("10 09:00")) == told
     assert sorted(lived(ledger, rules, at("09 00:00"), at("10 09:00"))) == told
+
+
+def test_a_preview_without_patience_says_how_far_it_looked() -> None:
+    ledger = MemoryLedger()
+    rules, budgets = read_rules(DEFAULT_RULES), BudgetSet(BUDGETS)
+    assert preview(ledger, rules, budgets, START, START + 7 * DAY).until == as_utc(START + 7 * DAY)
+    found = preview(ledger, rules, budgets, START, START + 7 * DAY, patience=-1)
+    assert found.since == found.until == as_utc(START)
+    assert not found.alerts
+    assert calls_read(ledger, rules, budgets, START, START + 7 * DAY) == 0

@@ -12,8 +12,11 @@ import pytest
 
 from costguard import BudgetExceeded, ConfigError, Guard
 from costguard.alerts.alert import Alert
+from costguard.alerts.outbox import Outbox
+from costguard.alerts.rules import Rule
 from costguard.alerts.rules_alert import RuleAlert
-from costguard.alerts.schedule import GRACE_NS, LEASE_NS
+from costguard.alerts.schedule import GRACE_NS, LEASE_NS, POLL, Schedule
+from costguard.budget_set import BudgetSet
 from costguard.call import Call
 from costguard.errors import StoreUnavailable
 from costguard.events import Outcome
@@ -96,25 +99,71 @@ def test_a_rule_that_is_new_tells_no_old_news(ledger: Ledger) -> None:
     assert told(ledger) == []
 
 
-def test_workers_that_were_away_make_up_for_an_hour_and_no_more(ledger: Ledger) -> None:
-    rules = ["payer over $5/hour", "digest daily 09:00"]
+def test_workers_that_were_away_tell_of_what_goes_on_for_an_hour_and_no_more(ledger: Ledger) -> None:
+    rules = ["retries 5/15m"]
     clock = Clock(at("10 00:00") + GRACE_NS)
     one = worker(ledger, rules, clock)
     one.rounds()
     story = Story(ledger)
-    story.calls(at("10 01:00"), at("10 12:00"), 5 * MINUTE, "1", user="alice")
-    story.calls(at("08 01:00"), at("09 12:00"), HOUR, "1", user="bob")
+    for begin in ("10 01:00", "10 10:40"):
+        story.calls(at(begin), at(begin) + 10 * MINUTE, MINUTE, "0", model="gpt-5", failed=True)
     story.write()
     clock.now_ns = at("10 11:30") + GRACE_NS
     one.rounds()
-    # Of the nine hours before it: nothing. The digest of nine o'clock is not too late.
+    assert [when for when, _ in told(ledger)] == ["10 10:45"]
+
+
+def test_what_is_so_of_a_window_a_call_or_a_model_is_told_of_once_though_nobody_ran(ledger: Ledger) -> None:
+    rules = ["payer over $5/day", "call over $2", "new model", "refusals 5/day", "unattributed over 90%/day"]
+    clock = Clock(at("13 18:00") + GRACE_NS)
+    those = [worker(ledger, rules, clock) for _ in range(2)]
+    for each in those:
+        each.rounds()
+    # Written by processes that look at no rules, over a weekend. Told of on Monday.
+    story = Story(ledger)
+    story.calls(at("13 20:00"), at("14 02:00"), HOUR, "1", user="alice")
+    story.calls(at("14 04:00"), at("14 10:00"), HOUR, "1", user="alice")
+    story.call(at("15 10:00"), "7", user="bob", model="gpt-5")
+    story.calls(at("15 12:00"), at("15 15:00"), HOUR, "40")
+    story.write()
+    about = '{"budget":"b","payer":{"user":"eve"},"tags":{"user":"eve"}}'
+    alert_state(ledger).count([Count("refused", at("14 11:00"), about, 7)])
+    clock.now_ns = at("16 08:30") + GRACE_NS
+    for _ in range(2):
+        for each in those:
+            each.rounds()
+        clock.now_ns += BEAT
     assert sorted(told(ledger)) == [
-        ("10 10:35", "alice has spent $5.00 this hour"), ("10 11:25", "alice has spent $5.00 this hour"),
-        ("10 11:30", "Spent on 2026-11-09: $12.00"),
+        ("15 00:00", "7 calls of eve were refused"),
+        ("15 00:00", "alice has spent $5.00 this day"),
+        ("16 00:00", "94 % of the last day's spending has no user"),
+        ("16 00:00", "bob has spent $5.00 this day"),
+        ("16 00:00", "unattributed has spent $5.00 this day"),
+        ("16 07:35", "A call of bob cost $7.00"),
+        ("16 07:35", "A call of unattributed cost $40.00"),
+        ("16 07:35", "A call of unattributed cost $40.00"),
+        ("16 07:35", "A call of unattributed cost $40.00"),
+        ("16 08:00", "94 % of the last day's spending has no user"),
+        ("16 08:30", "openai/gpt-4o is used for the first time"),
+        ("16 08:30", "openai/gpt-5 is used for the first time"),
     ]  # fmt: skip
-    clock.now_ns = at("11 22:00") + GRACE_NS
+
+
+def test_digests_of_days_on_which_nobody_ran_are_told_once(ledger: Ledger) -> None:
+    rules = ["digest daily 09:00"]
+    clock = Clock(at("13 18:00") + GRACE_NS)
+    one = worker(ledger, rules, clock)
     one.rounds()
-    assert told(ledger) == []
+    story = Story(ledger)
+    story.calls(at("13 01:00"), at("13 12:00"), HOUR, "1", user="bob")
+    story.calls(at("15 01:00"), at("15 03:00"), HOUR, "1", user="bob")
+    story.write()
+    clock.now_ns = at("16 08:30") + GRACE_NS
+    one.rounds()
+    assert [title for _, title in told(ledger)] == ["Spent on 2026-11-13: $11.00", "Spent on 2026-11-14: $0.00"]
+    clock.now_ns = at("16 09:00") + GRACE_NS
+    one.rounds()
+    assert [title for _, title in told(ledger)] == ["Spent on 2026-11-15: $2.00"]
 
 
 def test_what_goes_on_is_told_of_again_after_a_calm(ledger: Ledger) -> None:
@@ -210,7 +259,6 @@ def test_a_refused_call_asks_nothing_of_the_store() -> None:
         for _ in range(3):
             with pytest.raises(BudgetExceeded):
                 spend(guard)
-        guard._schedule.write()
     assert sum(one.count for one in alert_state(ledger).counts("refused", 0, 2**62)) == 3
 
 
@@ -226,6 +274,19 @@ def test_one_request_that_costs_too_much_is_told_of_once() -> None:
         guard.flush()
     assert sorted(alert.title for alert in told_of) == [
         "One request to /agent has cost $6.00", "One request to /agent has cost $8.00",
+    ]  # fmt: skip
+
+
+def test_each_rule_for_requests_tells_of_the_same_request_once() -> None:
+    told_of: list[Alert] = []
+    with Guard("memory://", [], [told_of.append], alert_rules=["request over $5", "request over $20"]) as guard:
+        token = open_frame(Frame(Tags(user="alice", route="/agent")))
+        for _ in range(4):
+            spend(guard, 6 * 10**9)
+        close_frame(token)
+        guard.flush()
+    assert sorted(alert.rule for alert in told_of if isinstance(alert, RuleAlert)) == [
+        "request over $20.00", "request over $5.00",
     ]  # fmt: skip
 
 
@@ -253,6 +314,47 @@ def test_rules_of_the_budget_file_are_in_force(tmp_path: Any) -> None:
     file.write_text('[alerts]\nrules = ["brun fast"]\n', "utf-8")
     with pytest.raises(ConfigError, match=r"budgets.toml, \[alerts\]: alert rule 'brun fast': 'brun' is not one of"):
         Guard("memory://", [], [print], budget_file=file)
+
+
+def test_a_changed_file_of_rules_is_read_while_the_app_runs(
+    tmp_path: Any, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "budgets.toml"
+    file.write_text('[alerts]\nrules = ["burn fast"]\n', "utf-8")
+    one = Schedule(ledger, [Rule.parse("new model")], BudgetSet([]), wake=lambda: None, file=file)
+
+    def rules() -> list[str]:
+        again = one.rounds()
+        assert again is not None
+        assert again <= POLL
+        return [str(rule) for rule in one.rules]
+
+    assert rules() == ["new model", "burn fast"]
+    file.write_text('[alerts]\nrules = ["call over $2", "request over $5"]\n', "utf-8")
+    assert rules() == ["new model", "call over $2.00", "request over $5.00"]
+    file.write_text('[alerts]\nrules = ["brun fast"]\n', "utf-8")
+    assert rules() == ["new model", "call over $2.00", "request over $5.00"]
+    assert rules() == ["new model", "call over $2.00", "request over $5.00"]
+    assert caplog.text.count("alert rules stay as they were") == 1
+    file.write_text("[[budget]]\nrule = '$5/day'\n", "utf-8")
+    assert rules() == ["new model"]
+
+
+def test_a_journal_that_fills_while_the_store_is_away_is_told_of_all_the_same() -> None:
+    class Away(MemoryLedger):
+        waiting = (1000, 65_000_000)
+
+        def tell(self, crossing: Any) -> bool:
+            raise StoreUnavailable("it is away")
+
+    told_of: list[Alert] = []
+    ledger, clock = Away(), Clock(at("10 01:00"))
+    one = worker(ledger, ["journal over 64MB"], clock)
+    one.shout = Outbox(ledger, [told_of.append]).shout
+    for _ in range(3):
+        one.rounds()
+        clock.now_ns += BEAT
+    assert [alert.kind for alert in told_of] == ["journal"]
 
 
 def test_rules_without_a_channel_are_refused() -> None:

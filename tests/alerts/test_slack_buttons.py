@@ -14,6 +14,7 @@ import pytest
 
 from costguard.alerts.alert import Alert
 from costguard.alerts.outbox import Outbox
+from costguard.alerts.rules_alert import RuleAlert
 from costguard.alerts.slack import slack
 from costguard.alerts.slack_buttons import Buttons
 from costguard.alerts.slack_endpoint import SlackActions
@@ -338,3 +339,27 @@ def test_wrong_settings_of_the_endpoint_are_refused(settings: dict[str, Any], sa
 def test_wrong_buttons_are_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         Buttons(**settings)
+
+
+def test_what_a_rule_found_can_be_muted_too(
+    ledger: Ledger, actions: SlackActions, make_alert: Callable[..., Alert], server: SlackServer
+) -> None:
+    def found(kind: str, rule: str) -> Alert:
+        given = make_alert(key=f"{kind}:{rule}:x", kind=kind, budget="", payer={"feature": "chat"})
+        fields = {name: getattr(given, name) for name in Alert.__dataclass_fields__}
+        return RuleAlert(**fields, rule=rule, words=("a title", "a text"))
+
+    spike, dear = found("spike", "spike 3x per feature"), found("call", "call over $2.00")
+    assert [one["text"]["text"] for one in message(spike, BUTTONS)[-1]["elements"]] == [
+        "Mute for 4h", "Open the dashboard",
+    ]  # fmt: skip
+    actions.take(*pressed(button(spike, BUTTONS, "costguard_mute"), url=server.webhook))
+    assert said(server) == "<@U0000ANN> muted spike 3x per feature of chat until 2026-11-22 16:00 UTC."
+    actions.take(*pressed(button(dear, BUTTONS, "costguard_mute"), url=server.webhook))
+    first, second = mutes(ledger, now_ns=NOON)
+    assert (first.budget, first.payer) == ("spike 3x per feature", {"feature": "chat"})
+    assert (second.budget, second.payer) == ("call over $2.00", {})
+    chat: dict[str, Any] = {"kind": "spike", "facts": {"rule": "spike 3x per feature", "payer": {"feature": "chat"}}}
+    assert first.covers(chat)
+    assert not first.covers({"kind": "spike", "facts": {**chat["facts"], "payer": {"feature": "search"}}})
+    assert message(found("digest", "digest daily 09:00"), BUTTONS)[-1]["elements"][0]["url"], "no mute"

@@ -71,6 +71,7 @@ class Alert:
     refused:    a call was refused, because it did not fit what is left
     kind:       "budget"; see `PriceAlert` for what else is told
     top_feature, top_model: the dearest of this payer in this window and its USD; None if nothing was priced
+    link:       where the dashboard explains it; "" without `Guard(dashboard_url=...)`
     """
 
     key: str
@@ -87,6 +88,7 @@ class Alert:
     top_model: tuple[str, Decimal] | None = None
     unit: Unit = "usd"
     kind: Kind = "budget"
+    link: str = ""
 
     @classmethod
     def of(cls, parcel: Parcel, ledger: Ledger, *, tops: bool = True) -> Alert:
@@ -135,6 +137,9 @@ class Alert:
     @property
     def percent(self) -> int:
         """Of the limit that is spent, rounded down: 100 only when all of it is."""
+        if not self.limit:
+            # Of nothing, all is spent.
+            return 100
         return int((self.spent / self.limit * 100).to_integral_value(ROUND_FLOOR))
 
     @property

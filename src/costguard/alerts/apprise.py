@@ -32,7 +32,7 @@ class Apprise:
         lines = [alert.text] if alert.kind == "budget" else alert.text.splitlines()
         if not self._service.notify(
             title=" ".join(tame(alert.title).split()),
-            body="\n".join(" ".join(tame(line).split()) for line in lines),
+            body="\n".join([*(" ".join(tame(line).split()) for line in lines), *([alert.link] if alert.link else [])]),
             body_format=NotifyFormat.TEXT,
             notify_type=NotifyType.FAILURE if refused else NotifyType.WARNING,
             interpret_escapes=False,

@@ -4,59 +4,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from costguard.alerts.alert import Alert, Channel, RetryLater, Undeliverable
 from costguard.alerts.folding import FOLD_FROM, Folded
-from costguard.alerts.price_alert import alert_of
+from costguard.alerts.letter import Letter, told_by
+from costguard.alerts.links import Links
+from costguard.errors import StoreUnavailable
+from costguard.ledger.alert_state import alert_state
 from costguard.ledger.base import Ledger, Parcel
 from costguard.ledger.marking import Wait, mark
 from costguard.ledger.mutes import Mute, muted_by, mutes
+from costguard.ledger.parcels import MUTED, UNTOLD
 from costguard.ledger.threads import NOTE, Subject, first_told
 
 _log = logging.getLogger("costguard.alerts")
 
 _SECOND = 1_000_000_000
 
-PATIENCE_NS = 24 * 3600 * _SECOND
-"""An alert is tried for a day. What is older when first seen is not told: with the first channel of an
-app that ran without any, months of old crossings would pour into it."""
+Outcome = Literal["told", "retried", "given up"]
 
-UNTOLD = "!"
-"""Before the name of a channel that can never be told: in `parcel.delivered` beside those that were."""
+QUIET = "quiet hours"
 
-
-class _Letter:
-    """A row on its way: who was told, what went wrong, and the longest time that some channel wants to wait."""
-
-    def __init__(self, parcel: Parcel, done: list[str]) -> None:
-        self.parcel = parcel
-        self.done = done
-        self.errors: list[str] = []
-        self.wait: float | None = None
-        self.tried: set[str] = set()
-        self._alert: Alert | None = None
-
-    def alert(self, ledger: Ledger) -> Alert:
-        if self._alert is None:
-            self._alert = alert_of(self.parcel, ledger)
-        return self._alert
-
-    def brief(self, ledger: Ledger) -> Alert:
-        """Without what only a message of its own shows, and what has to be looked for in many entries."""
-        return self._alert or alert_of(self.parcel, ledger, tops=False)
-
-    def open_to(self, name: str) -> bool:
-        return name not in self.done and UNTOLD + name not in self.done and name not in self.tried
-
-    def later(self, name: str, seconds: float, why: str) -> None:
-        self.tried.add(name)
-        self.errors.append(f"{name}: {why}")
-        self.wait = max(self.wait or 0.0, seconds)
+PATIENCE_NS = 96 * 3600 * _SECOND
+"""An alert is tried for four days, longer than a weekend without workers. What is older when first seen is not told:
+with the first channel of an app that ran without any, months of old crossings would pour into it."""
 
 
 class Delivery:
-    """Of one process. `due` is when each row that had to wait is due, by its id; nanoseconds since 1970."""
+    """Of one process.
+
+    due:    when each row that had to wait is due, by its id; nanoseconds since 1970
+    paused: until when a channel that was told too much is left alone, by its name
+    held_back: until when, of the rows that nobody failed to tell: their channels hold them back, as it is night
+    tally:  how many alerts each channel has told, has not told yet (each try) and can never tell
+    """
 
     def __init__(
         self,
@@ -64,7 +46,9 @@ class Delivery:
         channels: Mapping[str, Channel],
         now_ns: Callable[[], int],
         pause: Callable[[int], float],
+        links: Links | None = None,
     ) -> None:
+        self._links = links
         self._ledger = ledger
         self._channels = channels
         self._folding = [name for name, channel in channels.items() if getattr(channel, "folds", False)]
@@ -76,6 +60,8 @@ class Delivery:
         self._leased_until = self._begin_by = 0
         self.due: dict[int, int] = {}
         self.paused: dict[str, int] = {}
+        self.held_back: dict[int, int] = {}
+        self.tally: dict[tuple[str, Outcome], int] = {}
 
     @property
     def folds(self) -> bool:
@@ -91,6 +77,7 @@ class Delivery:
     def forget(self) -> None:
         """Everything is told: who was told of what is in the ledger."""
         self._sent.clear()
+        self.held_back.clear()
         self._first.clear()
 
     def deliver(self, parcels: Sequence[Parcel], leased_until: int, begin_by: int) -> None:
@@ -99,7 +86,11 @@ class Delivery:
         begin_by: nothing is told later, so that what was told can be marked while it is ours
         """
         self._leased_until, self._begin_by = leased_until, begin_by
-        self._muted = mutes(self._ledger, now_ns=self._now_ns())
+        now = self._now_ns()
+        self._muted = mutes(self._ledger, now_ns=now)
+        # What another worker was told counts here, too.
+        for name, until in alert_state(self._ledger).pauses(now).items():
+            self.paused[name] = max(until, self.paused.get(name, 0))
         letters = [letter for letter in map(self._letter, parcels) if letter is not None]
         if len(letters) >= FOLD_FROM:
             for name in self._folding:
@@ -107,7 +98,7 @@ class Delivery:
             over = [letter for letter in letters if not any(map(letter.open_to, self._channels))]
             self._close(over)
             letters = [letter for letter in letters if letter not in over]
-        late: list[_Letter] = []
+        late: list[Letter] = []
         for letter in letters:
             if self._deliver(letter):
                 self._close([letter])
@@ -119,23 +110,24 @@ class Delivery:
             # was stopped, or the machine slept, and the rows may be another worker's.
             mark(self._ledger, (), [(letter.parcel, now, "not reached in time") for letter in late], now)
 
-    def _letter(self, parcel: Parcel) -> _Letter | None:
+    def _letter(self, parcel: Parcel) -> Letter | None:
         """None for one that is not to be told."""
-        done = self._sent.setdefault(parcel.key, list(parcel.delivered))
-        done.extend(name for name in parcel.delivered if name not in done)
-        parcel.delivered[:] = done
-        letter = _Letter(parcel, done)
+        told = told_by(parcel)
+        done = self._sent.setdefault(parcel.key, told)
+        done.extend(name for name in told if name not in done)
+        letter = Letter(parcel, done, self._links)
+        letter.write()
         if self._now_ns() - parcel.created_ns > PATIENCE_NS:
             self._give_up(letter, f"not told within {PATIENCE_NS // (3600 * _SECOND)} hours")
             return None
         mute = muted_by(self._muted, parcel.payload)
         if mute is not None:
             _log.info("alert %s is not told: %s muted it (%s)", parcel.key, mute.author, mute.what)
-            self._end(letter, f"muted by {mute.author}: {mute.what}")
+            self._end(letter, f"{MUTED}{mute.author}: {mute.what}")
             return None
         return letter
 
-    def _deliver(self, letter: _Letter) -> bool:
+    def _deliver(self, letter: Letter) -> bool:
         """Tell one row to the channels that lack it; False if there was no time for all of them."""
         open_to = [name for name in self._channels if letter.open_to(name)]
         try:
@@ -147,21 +139,21 @@ class Delivery:
             return True
         for name in open_to:
             if self._now_ns() >= self._begin_by:
-                letter.parcel.delivered[:] = letter.done
+                letter.write()
                 return False
             self._tell(name, letter)
         return True
 
-    def _close(self, letters: Sequence[_Letter]) -> None:
+    def _close(self, letters: Sequence[Letter]) -> None:
         """Write down how the delivery of these ended, in one transaction."""
         now = self._now_ns()
         told: list[Parcel] = []
         waiting: list[Wait] = []
         for letter in letters:
             parcel = letter.parcel
-            parcel.delivered[:] = letter.done
-            if letter.wait is not None:
-                waiting.append((parcel, now + int(letter.wait * _SECOND), "; ".join(letter.errors)))
+            due = letter.close()
+            if due is not None:
+                waiting.append((parcel, due, "; ".join(letter.errors)))
             elif any(name.startswith(UNTOLD) for name in letter.done):
                 self._give_up(letter, "; ".join(letter.errors) or "a channel could not be told")
             else:
@@ -169,24 +161,28 @@ class Delivery:
         mark(self._ledger, told, waiting, now)
         for parcel in told:
             self._sent.pop(parcel.key, None)
+        asleep = {one.parcel.id for one in letters if one.tried and one.tried <= one.held_back}
+        self.held_back |= {parcel.id: due for parcel, due, _ in waiting if parcel.id in asleep}
         for parcel, due, error in waiting:
-            _log.warning("alert %s is not told yet, next try in %.0f s: %s", parcel.key, (due - now) / _SECOND, error)
             self.due[parcel.id] = due
+            if parcel.id in asleep:
+                _log.info("alert %s is told after quiet hours", parcel.key)
+                continue
+            _log.warning("alert %s is not told yet, next try in %.0f s: %s", parcel.key, (due - now) / _SECOND, error)
 
-    def _waits(self, name: str, letter: _Letter) -> bool:
+    def _waits(self, name: str, letter: Letter) -> bool:
         now = self._now_ns()
-        if now < self.paused.get(name, 0):
-            letter.later(name, (self.paused[name] - now) / _SECOND, "waits, as it was told to")
-            return True
+        until = max(letter.waits.pop(name, 0), self.paused.get(name, 0))
+        if now < until:
+            letter.later(name, until, "waits, as it was told to")
         holds_back = getattr(self._channels[name], "holds_back", None)
-        if holds_back is not None:
-            seconds = holds_back(letter.brief(self._ledger))
-            if seconds is not None:
-                letter.later(name, seconds, "quiet hours")
-                return True
-        return False
+        seconds = None if holds_back is None else holds_back(letter.brief(self._ledger))
+        if seconds is not None:
+            letter.later(name, max(until, now + int(seconds * _SECOND)), QUIET)
+            letter.held_back.add(name)
+        return now < until or seconds is not None
 
-    def _tell(self, name: str, letter: _Letter) -> None:
+    def _tell(self, name: str, letter: Letter) -> None:
         try:
             if self._waits(name, letter):
                 return
@@ -196,9 +192,9 @@ class Delivery:
         else:
             self._told(name, [letter], note)
 
-    def _tell_folded(self, name: str, letters: Sequence[_Letter]) -> None:
+    def _tell_folded(self, name: str, letters: Sequence[Letter]) -> None:
         """One message of all that may be told now, unless these are so few that each gets its own."""
-        some: list[_Letter] = []
+        some: list[Letter] = []
         for letter in letters:
             if letter.open_to(name):
                 try:
@@ -209,7 +205,9 @@ class Delivery:
         if len(some) < FOLD_FROM:
             return
         try:
-            folded = Folded.of([letter.brief(self._ledger) for letter in some])
+            folded: Alert = Folded.of([letter.brief(self._ledger) for letter in some])
+            if self._links is not None:
+                folded = self._links.onto(folded)
             if self._now_ns() >= self._begin_by:
                 return
             self._channels[name](folded)
@@ -221,7 +219,7 @@ class Delivery:
         else:
             self._told(name, some, None)
 
-    def _say(self, name: str, letter: _Letter) -> str | None:
+    def _say(self, name: str, letter: Letter) -> str | None:
         """Tell one alert, below the first message of its thread if there is one; what the channel said of it."""
         channel: Any = self._channels[name]
         alert = letter.alert(self._ledger)
@@ -241,37 +239,52 @@ class Delivery:
         self._first[thread] = word
         return word
 
-    def _told(self, name: str, letters: Sequence[_Letter], note: str | None) -> None:
+    def _told(self, name: str, letters: Sequence[Letter], note: str | None) -> None:
+        self._count(name, "told", letters)
         for letter in letters:
             letter.done.append(name)
             if note is not None:
                 letter.done.append(f"{NOTE}{name} {note}")
-            letter.parcel.delivered[:] = letter.done
+            letter.write()
         if any(letter.open_to(other) for letter in letters for other in self._channels):
             # At once: killed here, this channel is still not told twice.
             until = self._leased_until
             mark(self._ledger, (), [(letter.parcel, until, "being delivered") for letter in letters], self._now_ns())
 
-    def _failed(self, name: str, letters: Sequence[_Letter], error: Exception) -> None:
+    def _failed(self, name: str, letters: Sequence[Letter], error: Exception) -> None:
+        now = self._now_ns()
         if isinstance(error, RetryLater):
-            self.paused[name] = self._now_ns() + int(error.seconds * _SECOND)
+            due = self.paused[name] = now + int(error.seconds * _SECOND)
             for letter in letters:
-                letter.later(name, error.seconds, str(error))
+                letter.later(name, due, str(error))
+            self._count(name, "retried", letters)
+            try:
+                alert_state(self._ledger).pause(name, due)
+            except StoreUnavailable as away:
+                _log.warning("only this process knows that %s wants to wait: %s", name, away)
         elif isinstance(error, Undeliverable):
+            self._count(name, "given up", letters)
             for letter in letters:
                 letter.errors.append(f"{name}: {error}")
                 letter.done.append(UNTOLD + name)
                 _log.error("alert %s cannot be told by %s: %s", letter.parcel.key, name, error)
         else:
+            self._count(name, "retried", letters)
             # The same pause for all of them: they were due together, and stay so.
-            seconds = self._pause(letters[0].parcel.tries)
+            due = now + int(self._pause(letters[0].parcel.tries) * _SECOND)
             for letter in letters:
-                letter.later(name, seconds, f"{type(error).__name__}: {error}")
+                letter.later(name, due, f"{type(error).__name__}: {error}")
 
-    def _give_up(self, letter: _Letter, error: str) -> None:
+    def _count(self, name: str, outcome: Outcome, letters: Sequence[Letter]) -> None:
+        self.tally[name, outcome] = self.tally.get((name, outcome), 0) + len(letters)
+
+    def _give_up(self, letter: Letter, error: str) -> None:
         _log.error("alert %s is given up and stays in %s: %s", letter.parcel.key, self._ledger.url, error)
+        for name in self._channels:
+            if letter.open_to(name):
+                self._count(name, "given up", [letter])
         self._end(letter, error)
 
-    def _end(self, letter: _Letter, error: str) -> None:
+    def _end(self, letter: Letter, error: str) -> None:
         self._ledger.give_up(letter.parcel, self._now_ns(), error)
         self._sent.pop(letter.parcel.key, None)

@@ -15,20 +15,26 @@ from costguard.tags import UNATTRIBUTED
 from costguard.units import from_rest, show_amount, show_number
 from costguard.windows import as_utc, zone
 
-LATE_NS = 12 * 3600 * 10**9
-"""A digest that is later than this, as no worker was there, is not sent any more."""
+LATE_NS = 72 * 3600 * 10**9
+"""A digest that is later than this, as no worker was there, is not sent any more: one of Friday is, on Monday."""
 
 TOP = 5
 _PARTS = (("payers", ("user",)), ("features", ("feature",)), ("models", ("model",)), ("routes", ("route",)))
 
 
 def digest(rule: Rule, view: View, since_ns: int, until_ns: int) -> list[Finding]:
-    """The digest that fell due in this time, of the day (or the week from Monday on) that was over then; none if
-    nothing was called in it and in the one before."""
+    """The digests that fell due in this time, each of the day (or the week from Monday on) that was over then; none
+    where nothing was called in it and in the one before."""
+    found: list[Finding] = []
     due = due_at(rule, until_ns)
-    if due <= since_ns or until_ns - due > LATE_NS:
-        return []
-    begin, end, before = _period(rule, due)
+    while due > since_ns and until_ns - due <= LATE_NS:
+        found[:0] = _digest(rule, view, due)
+        due = due_at(rule, due - 1)
+    return found
+
+
+def _digest(rule: Rule, view: View, due_ns: int) -> list[Finding]:
+    begin, end, before = _period(rule, due_ns)
     found = summary(view, rule.where, begin, end, before)
     if not found["calls"] and not found["calls_before"]:
         return []

@@ -21,10 +21,13 @@ from random import uniform
 from weakref import WeakSet
 
 from costguard.alerts.alert import Channel
-from costguard.alerts.delivery import Delivery
+from costguard.alerts.delivery import Delivery, Outcome
 from costguard.alerts.folding import MOST_FOLDED
+from costguard.alerts.links import Links
+from costguard.alerts.price_alert import alert_of
 from costguard.errors import ConfigError
-from costguard.ledger.base import Ledger
+from costguard.ledger.base import Ledger, Parcel
+from costguard.notice import Notice
 
 _log = logging.getLogger("costguard.alerts")
 
@@ -48,6 +51,7 @@ class Outbox:
     lease_ns:  how long a claimed row is ours, for one channel
     rounds:    what else is done in this thread before each look, such as the scheduled rules; it answers in how many
                seconds it is to be asked again, None: not by itself. With it the thread lives as long as the outbox
+    dashboard: its address, for links in messages; None: no links
 
     Raises ConfigError for a channel that cannot be called, or that is async.
     """
@@ -61,7 +65,9 @@ class Outbox:
         pause: Callable[[int], float] | None = None,
         lease_ns: int = LEASE_NS,
         rounds: Callable[[], float | None] | None = None,
+        dashboard: str | None = None,
     ) -> None:
+        self._links = None if dashboard is None else Links(dashboard)
         self._ledger = ledger
         self._channels = _named(channels)
         self._now_ns = now_ns
@@ -78,7 +84,7 @@ class Outbox:
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._wanted = False
-        self._delivery = Delivery(self._ledger, self._channels, self._now_ns, self._pause)
+        self._delivery = Delivery(self._ledger, self._channels, self._now_ns, self._pause, self._links)
         self._due: dict[int, int] = {}
 
     def wake(self) -> None:
@@ -124,6 +130,30 @@ class Outbox:
                     return left
                 # Woken by our own thread; other processes deliver without telling us.
                 self._condition.wait(min(remaining, 0.1))
+
+    @property
+    def held_back(self) -> int:
+        """How many alerts of this process wait for nothing but the end of quiet hours."""
+        now = self._now_ns()
+        return sum(due > now for due in tuple(self._delivery.held_back.values()))
+
+    @property
+    def tally(self) -> dict[tuple[str, Outcome], int]:
+        """What became of the alerts that this process told, by channel and outcome; counted from its start on.
+
+        told: the channel took it. retried: a try that failed, and is made again. given up: it will never be told.
+        """
+        return dict(self._delivery.tally)
+
+    def shout(self, notice: Notice) -> None:
+        """Tell the channels of something now, each once, where the store is away and nothing can be kept in it."""
+        parcel = Parcel(0, notice.key, notice.payload, notice.at_ns, 1)
+        alert = alert_of(parcel, self._ledger, tops=False)
+        for name, channel in self._channels.items():
+            try:
+                channel(alert if self._links is None else self._links.onto(alert))
+            except Exception as error:  # noqa: BLE001  # the other channels are told
+                _log.warning("alert %s is not told by %s: %s", notice.key, name, error)
 
     def open(self) -> None:
         """Deliver again after `close`. Idempotent; a new outbox is open."""
@@ -182,6 +212,12 @@ class Outbox:
         """
         delivery = self._delivery
         most = MOST_FOLDED if delivery.folds else 1
+        if not self._ledger.undelivered():
+            # A look, which holds up no writer: most of the time there is nothing.
+            delivery.forget()
+            with self._condition:
+                self._due.clear()
+            return None
         delivery.prepare()
         while not self._closed:
             now = self._now_ns()
@@ -194,6 +230,7 @@ class Outbox:
             with self._condition:
                 for parcel in parcels:
                     self._due.pop(parcel.id, None)
+                    delivery.held_back.pop(parcel.id, None)
             delivery.due.clear()
             delivery.deliver(parcels, now + self._lease_ns, now + self._lease_ns // 2)
             with self._condition:

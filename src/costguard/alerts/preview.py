@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -44,7 +45,7 @@ class Previewed:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """since, until: UTC
+    """since, until: UTC; `until` is earlier than what was asked for where there was no patience for more
     alerts:    in the order of time
     rules:     those that were looked at
     unseen:    rules that no ledger can answer: they are about a request, or a journal
@@ -75,11 +76,20 @@ class Preview:
         }
 
 
-def preview(ledger: Ledger, rules: Sequence[Rule], budgets: BudgetSet, since_ns: int, until_ns: int) -> Preview:
+def preview(
+    ledger: Ledger,
+    rules: Sequence[Rule],
+    budgets: BudgetSet,
+    since_ns: int,
+    until_ns: int,
+    *,
+    patience: float | None = None,
+) -> Preview:
     """What these rules and budgets would have sent from `since_ns` until `until_ns`, both nanoseconds since 1970.
 
-    The ledger is read once, with the days before that the rules compare with. Refusals are known from when on an app
-    with a rule of them ran. Raises StoreUnavailable.
+    The ledger is read once, with the days before that the rules compare with (`calls_read`). After `patience`, seconds,
+    it ends with what it has: the beginning of the time, as alerts depend on those before them. Refusals are known from
+    when on an app with a rule of them ran. Raises StoreUnavailable.
     """
     since, until = since_ns // BEAT_NS * BEAT_NS, until_ns // BEAT_NS * BEAT_NS
     seen = [rule for rule in rules if rule.kind not in LOCAL]
@@ -91,7 +101,11 @@ def preview(ledger: Ledger, rules: Sequence[Rule], budgets: BudgetSet, since_ns:
             known = {f"{one.group['provider']}/{one.group['model']}": 1 for one in used}
             memories[rule.text]["known"] = known
     found: dict[str, Previewed] = {}
+    end = None if patience is None else time.monotonic() + patience
     for tick in range(since + BEAT_NS, until + 1, BEAT_NS):
+        if end is not None and time.monotonic() > end:
+            until = tick - BEAT_NS
+            break
         moved = view.steps.any(tick - BEAT_NS, tick)
         if moved:
             _marks(view, tick, found)
@@ -110,6 +124,12 @@ def preview(ledger: Ledger, rules: Sequence[Rule], budgets: BudgetSet, since_ns:
     names = tuple([rule.text for rule in seen])
     unseen = tuple([rule.text for rule in rules if rule.kind in LOCAL])
     return Preview(_utc(since), _utc(until), ordered, names, unseen)
+
+
+def calls_read(ledger: Ledger, rules: Sequence[Rule], budgets: BudgetSet, since_ns: int, until_ns: int) -> int:
+    """How many calls a preview of this time reads, those before it included. Raises StoreUnavailable."""
+    begin = since_ns // BEAT_NS * BEAT_NS - _history(rules, budgets)
+    return sum(one.calls for one in ledger.sums((), {}, since_ns=begin, until_ns=until_ns))
 
 
 def _marks(view: PastView, tick: int, found: dict[str, Previewed]) -> None:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
-from decimal import Decimal
 from typing import Any
 
 from costguard.alerts.alert import Alert, Channel
+from costguard.alerts.rules_alert import RuleAlert
 from costguard.errors import ConfigError
 from costguard.windows import zone
 
@@ -18,8 +18,11 @@ _HOURS = re.compile(r"\s*(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})\s*")
 
 
 def urgent(alert: Alert) -> bool:
-    """What is told in quiet hours too: refusals, and budgets that are used up."""
-    return alert.refused or (alert.kind == "budget" and alert.fraction >= Decimal(1))
+    """What is told in quiet hours too: refusals, budgets that are used up or burn fast, and a journal that fills."""
+    if alert.kind == "burn":
+        # Of the two pairs of the SRE workbook the fast one is what people are woken for.
+        return not (isinstance(alert, RuleAlert) and alert.rule.startswith("burn slow"))
+    return alert.refused or alert.kind in ("refusals", "journal") or (alert.kind == "budget" and alert.fraction >= 1)
 
 
 class Quiet:
@@ -85,7 +88,8 @@ def quiet(
     quiet(slack(url), "22:00-07:00", tz="Europe/Berlin")
 
     hours:   from when until when, every day; may go over midnight
-    urgent:  alerts that are told all the same; by default refusals and budgets that are used up
+    urgent:  alerts that are told all the same; by default refusals, budgets that are used up or burn fast, and a
+             journal that fills
 
     Raises ConfigError for hours or a time zone that are none.
     """

@@ -13,9 +13,11 @@ from costguard.alerts.digest import digest
 from costguard.alerts.rules import Rule
 from costguard.alerts.rules_alert import Finding, notice_of
 from costguard.alerts.rules_budgets import span_ns
+from costguard.alerts.rules_text import CALENDAR
 from costguard.alerts.rules_view import View
 from costguard.ledger.beats import BEAT_NS
 from costguard.notice import Notice
+from costguard.windows import window_bounds
 
 HOUR_NS = 3600 * 10**9
 
@@ -51,6 +53,25 @@ def calm_ns(rule: Rule) -> int:
     if rule.kind in ("spike", "input"):
         return 24 * HOUR_NS
     return min(24 * HOUR_NS, max(HOUR_NS, span_ns(rule.long or rule.window)))
+
+
+MISSED_NS = 72 * HOUR_NS
+"""What nobody looked at, as no worker was there, is told so much later and no more: over a weekend."""
+
+_FACTS = ("payer", "unattributed", "refusals")
+
+
+def missed(rule: Rule, since_ns: int, first_ns: int) -> list[int]:
+    """Moments up to `first_ns` at which nobody looked, and that are looked at all the same: the ends of windows, of
+    rules that tell what is so of a window. What goes on for a time is no news when it is over."""
+    if rule.kind not in _FACTS or rule.window not in CALENDAR:
+        return []
+    found = []
+    end = window_bounds(rule.window, rule.tz, since_ns)[1]  # type: ignore[arg-type]  # one of CALENDAR
+    while end is not None and end <= first_ns:
+        found.append(end)
+        end = window_bounds(rule.window, rule.tz, end)[1]  # type: ignore[arg-type]  # as above
+    return found
 
 
 def look(rule: Rule, view: View, since_ns: int, until_ns: int, memory: dict[str, Any]) -> list[Notice]:

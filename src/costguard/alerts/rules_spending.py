@@ -86,9 +86,10 @@ def spike(rule: Rule, view: View, since_ns: int, until_ns: int) -> list[Finding]
 
 
 def call(rule: Rule, view: View, since_ns: int, until_ns: int, memory: dict[str, Any]) -> list[Finding]:
-    """Calls that cost so much. A call is recorded when it ends: an hour is looked at each time, a day at full hours."""
+    """Calls that cost so much. A call is recorded when it ends: an hour is looked at each time, a day at full hours,
+    and all the time in which nobody looked."""
     back = 25 * HOUR_NS if until_ns % HOUR_NS < BEAT_NS else HOUR_NS
-    begin = max(until_ns - back, memory.setdefault("from", since_ns))
+    begin = max(min(since_ns, until_ns - back), memory.setdefault("from", since_ns))
     told: dict[str, int] = {name: at for name, at in memory.get("told", {}).items() if at >= until_ns - 26 * HOUR_NS}
     dear = [one for one in view.dear(to_nanos(rule.amount), begin, until_ns) if rule.covers(one.tags)]
     new = [one for one in dear if one.call_id not in told]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import add, attrgetter, sub
 from typing import Protocol
 
 from costguard.budget_set import BudgetSet
@@ -43,6 +44,7 @@ class Figure:
 
 
 COUNTS = ("calls", "cost", "input_tokens", "output_tokens", "unpriced_calls", "errors", "tries")
+_counts = attrgetter(*COUNTS)
 
 
 class View(Protocol):
@@ -131,10 +133,10 @@ class _Index:
             if not all(beat.value(name) == value for name, value in where):
                 continue
             group = tuple([beat.value(name) for name in by])
-            counts = tuple([getattr(beat, name) for name in COUNTS])
+            counts = _counts(beat)
             at, totals = self._at.setdefault(group, []), self._totals.setdefault(group, [])
             before = totals[-1] if totals else (0,) * len(COUNTS)
-            after = tuple([one + more for one, more in zip(before, counts, strict=True)])
+            after = tuple(map(add, before, counts))
             if at and at[-1] == beat.at_ns:
                 totals[-1] = after
             else:
@@ -153,12 +155,11 @@ class _Index:
             begin, end = bisect_left(at, since_ns), bisect_left(at, until_ns)
             if begin == end:
                 continue
-            figure = Figure(group)
             totals = self._totals[group]
-            figure.add(totals[end - 1])
+            counts: Iterable[int] = totals[end - 1]
             if begin:
-                figure.add(totals[begin - 1], -1)
-            found.append(figure)
+                counts = map(sub, counts, totals[begin - 1])
+            found.append(Figure(group, *counts))
         return found
 
 

@@ -1,6 +1,7 @@
 """Looks at the alert rules, in the thread that delivers alerts: each rule at its moments, by one worker of all.
 
-A worker that was late, or all of them away, makes up for an hour at most: what is older is no news.
+A worker that was late, or all of them away, makes up for it: for an hour of what goes on for a time, as what is older
+is no news, and for three days of what is so of a window, a call or a model.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from os import PathLike
 from types import MethodType
 from typing import Any
 from weakref import WeakMethod, WeakSet
 
-from costguard.alerts.rules import Rule, show_size
+from costguard.alerts.rules import Rule, read_rules, show_size
 from costguard.alerts.rules_alert import Finding, notice_of
-from costguard.alerts.rules_look import LOCAL, every_ns, look
+from costguard.alerts.rules_file import RulesFile
+from costguard.alerts.rules_look import LOCAL, MISSED_NS, every_ns, look, missed
 from costguard.alerts.rules_view import LedgerView, View
 from costguard.alerts.rules_watch import Watch
 from costguard.budget_set import BudgetSet
@@ -24,6 +27,7 @@ from costguard.errors import StoreUnavailable
 from costguard.ledger.alert_state import alert_state
 from costguard.ledger.base import Ledger
 from costguard.ledger.beats import BEAT_NS
+from costguard.ledger.refusal_counts import RefusalCounts
 from costguard.notice import Notice
 
 log = logging.getLogger("costguard.alerts")
@@ -40,10 +44,10 @@ LEASE_NS = 240 * _SECOND
 """How long a rule is one worker's: it is over before the next moment, so that a dead one does not keep it."""
 
 DAY_NS = 86400 * _SECOND
-KEPT_NS = 35 * DAY_NS
-"""How long counts of refusals are kept."""
 
-_WRITE_EVERY = 5.0
+POLL = 60.0
+"""Seconds between two rounds: what others put into the outbox without telling us (a command, a worker without
+channels) is told so much later at most, and a changed file of rules is read."""
 
 _schedules: WeakSet[Schedule] = WeakSet()
 
@@ -51,10 +55,15 @@ _schedules: WeakSet[Schedule] = WeakSet()
 class Schedule:
     """The rules of a guard. `rounds` is called by its outbox; it ends with the guard.
 
-    ledger:  of the guard
-    budgets: those that rules of budgets look at
-    wake:    wakes the outbox
-    now_ns:  wall clock, nanoseconds since 1970
+    ledger:   of the guard
+    rules:    of the app; those of `file` are added
+    budgets:  those that rules of budgets look at
+    wake:     wakes the outbox
+    file:     a TOML file with a table [alerts]
+    refusals: counts the refused calls, by the tags that rules name, too
+    now_ns:   wall clock, nanoseconds since 1970
+
+    Raises ConfigError for a rule of the file that cannot be read.
     """
 
     def __init__(
@@ -64,11 +73,15 @@ class Schedule:
         budgets: BudgetSet,
         *,
         wake: Callable[[], None],
+        file: str | PathLike[str] | None = None,
+        refusals: RefusalCounts | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.rules = tuple(rules)
+        self._of_app = tuple(rules)
+        self._file = None if file is None else RulesFile(file)
         self._ledger = ledger
         self._budgets = budgets
+        self._refusals = refusals
         # A method of a guard that is forgotten is not called any more, and the outbox may end its thread.
         self._woken: Callable[[], Callable[[], None] | None] = (
             WeakMethod(wake) if isinstance(wake, MethodType) else lambda: wake
@@ -77,10 +90,17 @@ class Schedule:
         self._done: dict[str, int] = {}
         self._asked = 0
         self._said: set[str] = set()
-        self._wrote = float("-inf")
-        self._forgot = 0
-        self.watch = Watch(ledger, self.rules, self._wake, now_ns)
+        self.shout: Callable[[Notice], None] | None = None
+        self.watch = Watch(ledger, (), self._wake, now_ns)
+        self._take(() if self._file is None else self._file.read())
         _schedules.add(self)
+
+    def _take(self, of_file: Sequence[Rule]) -> None:
+        self.rules = read_rules([*self._of_app, *of_file])
+        self.watch.look_for(self.rules)
+        if self._refusals is not None:
+            named = [(*rule.per, *[name for name, _ in rule.where]) for rule in self.rules if rule.kind == "refusals"]
+            self._refusals.also([name for names in named for name in names])
 
     def begin(self) -> None:
         """Have the rules looked at from now on."""
@@ -92,27 +112,28 @@ class Schedule:
             wake()
 
     def write(self) -> None:
-        """Bring what was counted in this process to the store; raises nothing for a store that is away."""
+        """Bring what was found in this process to the store; raises nothing for a store that is away."""
         self.watch.write()
 
     def rounds(self) -> float | None:
         """Do what is due; in how many seconds to ask again. None when the guard is gone: then never."""
         if self._woken() is None:
             return None
-        if self.watch.waits and time.monotonic() - self._wrote >= _WRITE_EVERY:
+        found = None if self._file is None else self._file.changed()
+        if found is not None:
+            self._take(found)
+        if self.watch.waits:
             self.watch.write()
-            self._wrote = time.monotonic()
         now = self._now_ns()
         tick = (now - GRACE_NS) // BEAT_NS * BEAT_NS
-        if self._asked < tick:
+        if self._asked < tick or found is not None:
             view = LedgerView(self._ledger, self._budgets)
             # The journals first: they fill where the others cannot be asked.
             for rule in sorted(self.rules, key=lambda rule: rule.kind not in LOCAL):
                 self._safely(rule, view, now)
-            self._forget(now)
             self._asked = tick
         later = (tick + BEAT_NS + GRACE_NS - self._now_ns()) / _SECOND
-        return max(1.0, min(later, _WRITE_EVERY) if self.watch.waits else later)
+        return max(1.0, min(later, POLL))
 
     def _safely(self, rule: Rule, view: View, now_ns: int) -> None:
         try:
@@ -140,37 +161,39 @@ class Schedule:
         if turn is None:
             # Another worker has done it, or is at it.
             return
-        since = tick - every if turn.first else turn.done_ns
+        since = max(tick - every if turn.first else turn.done_ns, tick - MISSED_NS)
         memory = turn.memory
-        # A digest knows itself what is too late; a model is told of that was new in the last day.
+        # These know themselves what fell due since.
         whole = rule.kind in ("digest", "new model")
         first = tick - every if whole else max(since, tick - CATCH_UP_NS)
-        for moment in range(first + every, tick + 1, every):
-            begin = max(since, tick - DAY_NS) if whole else moment - every
+        begin = since
+        for moment in [*missed(rule, since, first), *range(first + every, tick + 1, every)]:
             for notice in look(rule, view, begin, moment, memory):
                 self._ledger.tell(notice)
+            begin = moment
         if state.finish(turn, tick, memory):
             self._done[rule.text] = tick
 
     def _look_here(self, rule: Rule, now_ns: int) -> None:
-        if rule.kind == "journal":
-            notice = journal_filling(rule, journal_bytes(self._ledger), now_ns)
-            try:
-                if notice is not None:
-                    self._ledger.tell(notice)
-            except StoreUnavailable:
-                # Most likely that is why it fills.
-                log.error("%s", notice and notice.facts["text"])
-
-    def _forget(self, now_ns: int) -> None:
-        if now_ns - self._forgot > DAY_NS:
-            self._forgot = now_ns
-            alert_state(self._ledger).forget(now_ns - KEPT_NS)
+        if rule.kind != "journal":
+            return
+        notice = journal_filling(rule, journal_bytes(self._ledger), now_ns)
+        if notice is None or notice.key in self._said:
+            return
+        try:
+            self._ledger.tell(notice)
+        except StoreUnavailable:
+            # Most likely that is why it fills: the channels are told without an outbox, by each process that sees it.
+            log.error("%s", notice.facts["text"])
+            if self.shout is not None:
+                self.shout(notice)
+        self._said.add(notice.key)
 
     def forked(self) -> None:
-        """In a child, which has no thread: it takes part in the looks."""
+        """In a child, which has no thread: it takes part in the looks, if there are rules."""
         self.watch.forked()
-        self._wake()
+        if self.rules:
+            self._wake()
 
 
 def journal_filling(rule: Rule, size: int, now_ns: int) -> Notice | None:

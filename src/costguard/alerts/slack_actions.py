@@ -21,7 +21,7 @@ from costguard.grants import Grant
 from costguard.ledger.acts import act
 from costguard.ledger.base import Ledger
 from costguard.ledger.deeds import Deed
-from costguard.ledger.mutes import mute
+from costguard.ledger.mutes import mute_once, new_mute
 from costguard.units import show_amount
 
 _log = logging.getLogger("costguard.alerts")
@@ -110,7 +110,7 @@ class Actions:
             return _Said("You are not among those who may do this; ask whoever runs costguard to allow your user id.")
         try:
             press = Press.read(str(action.get("value", "")))
-            subject = press.subject
+            payer = dict(press.whom)
         except ValueError as error:
             _log.warning("a button in Slack cannot be read: %s", error)
             return _Said("This button is of another version of costguard; nothing was done.")
@@ -121,7 +121,7 @@ class Actions:
         container = told.get("container") or {}
         place = [str(container.get(name) or "") for name in ("channel_id", "message_ts")]
         details = {
-            "key": press.key, "budget": press.budget, "payer": dict(subject.payer), "user": who, "channel": place[0],
+            "key": press.key, "budget": press.budget, "payer": payer, "user": who, "channel": place[0],
             "message": place[1],
         }  # fmt: skip
         try:
@@ -154,14 +154,12 @@ class Actions:
     def _mute(self, press: Press, author: str, details: dict[str, Any], signed: str, now: int) -> _Said:
         ends = now + press.seconds * 10**9
         reason = "a button in Slack"
-        # The same request again has the same signature.
-        deed = Deed(_nonce("mute", signed), now, author, "mute", reason, {**details, "until": ends // 10**9})
-        if act(self._ledger, deed) is not None:
-            return _Said("This was done already.")
         payer = details["payer"]
-        mute(
-            self._ledger, budget=press.budget, payer=payer, until_ns=ends, author=author, reason=reason, now_ns=now
-        )  # fmt: skip
+        one = new_mute(author, ends, now, budget=press.budget, payer=payer, reason=reason)
+        # The same request again has the same signature.
+        deed = Deed(_nonce("mute", signed), now, author, "mute", reason, details)
+        if mute_once(self._ledger, one, deed) is None:
+            return _Said("This was done already.")
         whom = ",".join(payer.values()) or "everyone"
         text = f"<@{details['user']}> muted {escape(press.budget)} of {escape(whom)} until {until(ends // 10**9)}."
         return _Said(text, "in_channel")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from costguard.alerts.alert import Alert
+from costguard.alerts.rules_alert import RuleAlert
 from costguard.errors import ConfigError
 from costguard.ledger.threads import Subject
 from costguard.units import UNITS, Unit, read_amount, show_amount
@@ -27,6 +28,8 @@ GRANT, MUTE, OPEN = "costguard_grant", "costguard_mute", "costguard_open"
 _MOST_OF_A_VALUE = 2000
 """https://docs.slack.dev/reference/block-kit/block-elements/button-element"""
 
+_ONCE = ("call", "request", "new model", "journal")
+
 _SPAN = re.compile(r"(\d{1,4})([mhdw])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -36,10 +39,11 @@ class Press:
     """What a button says when it is pressed.
 
     key:     of the alert
-    budget:  the rule, as the alert shows it
+    budget:  the rule, as the alert shows it; of what an alert rule found, that one
     amount:  of a grant, in `unit`
     seconds: of a mute
     end:     when the window of the alert ends, seconds since 1970; None: never, or a rolling window
+    payer:   of whom, where the key does not say it: of what an alert rule found
     """
 
     do: Literal["grant", "mute"]
@@ -49,6 +53,12 @@ class Press:
     unit: Unit = "usd"
     seconds: int = 0
     end: int | None = None
+    payer: Mapping[str, str] | None = None
+
+    @property
+    def whom(self) -> Mapping[str, str]:
+        """Tag values. Raises ValueError where the key names no limit."""
+        return dict(self.subject.payer) if self.payer is None else self.payer
 
     @property
     def subject(self) -> Subject:
@@ -65,6 +75,8 @@ class Press:
             told |= {"amount": f"{self.amount:f}", "unit": self.unit, "end": self.end}
         else:
             told["seconds"] = self.seconds
+            if self.payer is not None:
+                told["payer"] = dict(self.payer)
         return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
@@ -79,7 +91,10 @@ class Press:
                     raise ValueError(value)
                 press = cls("grant", key, budget, read_amount(told["amount"], unit, what="grant"), unit, end=end)
             elif do == "mute":
-                press = cls("mute", key, budget, seconds=told["seconds"])
+                payer = told.get("payer")
+                if payer is not None and not all(isinstance(one, str) for one in dict(payer).values()):
+                    raise ValueError(value)
+                press = cls("mute", key, budget, seconds=told["seconds"], payer=None if payer is None else dict(payer))
             else:
                 raise ValueError(value)
             good = isinstance(key, str) and isinstance(budget, str) and type(end) in (int, type(None))
@@ -96,7 +111,8 @@ class Buttons:
 
     grants:    one for each amount: "$5", "100000 tokens", "50 calls"; shown where the budget counts that
     mute:      for how long one mutes: "4h", "1d"; None: no such button
-    dashboard: where the dashboard is; None: no such button
+    dashboard: where the dashboard is, for alerts that have no link of their own (`Guard(dashboard_url=...)` gives them
+               one); None: no such button
 
     Raises ConfigError for amounts, spans and addresses that are none.
     """
@@ -147,13 +163,20 @@ class Buttons:
         return found
 
     def _mute(self, alert: Alert) -> list[dict[str, Any]]:
-        if not self.muted_for or alert.kind != "budget":
+        if not self.muted_for:
             return []
-        value = Press("mute", alert.key, alert.budget, seconds=self.muted_for).write()
+        if isinstance(alert, RuleAlert) and alert.kind != "digest":
+            # A call or a request is over: its kind is muted, not its like.
+            payer = {} if alert.kind in _ONCE else alert.payer
+            value = Press("mute", alert.key, alert.rule, seconds=self.muted_for, payer=payer).write()
+        elif alert.kind == "budget":
+            value = Press("mute", alert.key, alert.budget, seconds=self.muted_for).write()
+        else:
+            return []
         return [_button(f"Mute for {self.mute}", MUTE, value)] if len(value) <= _MOST_OF_A_VALUE else []
 
     def _open(self, alert: Alert) -> list[dict[str, Any]]:
-        url = getattr(alert, "link", None) or self.dashboard
+        url = alert.link or self.dashboard
         # https://docs.slack.dev/reference/block-kit/block-elements/button-element: 3,000 letters at most
         return [_button("Open the dashboard", OPEN, "") | {"url": url}] if url and len(url) <= 3000 else []
 

@@ -25,6 +25,10 @@ def message(alert: Alert, buttons: Buttons | None = None) -> list[dict[str, Any]
     else:
         blocks = [header, *_budget(alert)]
     below = None if buttons is None else buttons.block(alert)
+    if below is None and alert.link:
+        # Percent-encoded: nothing in it ends the link.
+        link = {"type": "mrkdwn", "text": f"<{alert.link.replace('&', '&amp;')}|Open the dashboard>"}
+        below = {"type": "context", "elements": [link]}
     return blocks if below is None else [*blocks, below]
 
 
