@@ -45,7 +45,11 @@ def baggage_header(tags: Tags | None = None, only: Iterable[str] | None = None) 
 def read_baggage(header: str | None) -> dict[str, str]:
     """The tags in a `baggage` header. Anyone can send one: read it from peers that you trust."""
     found: dict[str, str] = {}
-    for member in (header or "")[:_MOST_BYTES].split(",")[:_MOST_MEMBERS]:
+    text = header or ""
+    if len(text) > _MOST_BYTES:
+        # Half a member would be another value.
+        text = text[: _MOST_BYTES + 1].rpartition(",")[0]
+    for member in text.split(",")[:_MOST_MEMBERS]:
         # Properties, after a semicolon, say nothing that a tag needs.
         key, equals, value = member.partition(";")[0].partition("=")
         name = key.strip().removeprefix(PREFIX)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from costguard.ledger.base import Ledger
@@ -14,11 +15,14 @@ class Health:
     """entries_waiting:    entries of this process that the store does not have yet, in its journal and in memory
     journal_bytes:      the size of what waits in the journal of this process
     alerts_undelivered: alerts in the store that no channel has taken yet, of all processes; 0 without channels
+    alerts:             alerts in the store, of all processes, by what became of them: "waiting", "told", "given up",
+                        "muted"; empty without channels
     """
 
     entries_waiting: int
     journal_bytes: int
     alerts_undelivered: int
+    alerts: Mapping[str, int] = field(default_factory=dict)
 
 
 def health_of(ledger: Ledger, recorder: Recorder, *, alerts: bool) -> Health:
@@ -34,4 +38,11 @@ def health_of(ledger: Ledger, recorder: Recorder, *, alerts: bool) -> Health:
         if inner is None:
             break
         layer = inner
-    return Health(entries, size, layer.undelivered() if alerts else 0)
+    if not alerts:
+        return Health(entries, size, 0)
+    # It knows the stores, which only those load that have one.
+    from costguard.ledger.parcels import parcel_counts
+
+    return Health(
+        entries, size, layer.undelivered(), {str(state): count for state, count in parcel_counts(layer).items()}
+    )

@@ -1,4 +1,4 @@
-"""Hooks that also want to know when a call begins and when it is over."""
+"""Hooks that also want to know when a call begins and when it is over, and when the guard is closed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Watchers:
 
     def __init__(self) -> None:
         self._all: tuple[Any, ...] = ()
+        self._at_the_end: tuple[Any, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -26,6 +27,16 @@ class Watchers:
             hook.attached(guard)
         if hasattr(hook, "began"):
             self._all = (*self._all, hook)
+        if hasattr(hook, "closing"):
+            self._at_the_end = (*self._at_the_end, hook)
+
+    def closing(self) -> None:
+        """The guard is about to let go of the store."""
+        for hook in self._at_the_end:
+            try:
+                hook.closing()
+            except Exception:
+                log.exception("hook %r failed; the guard is closed all the same", hook)
 
     def began(self, call: Call) -> None:
         """In the context of the app, before anything is decided."""

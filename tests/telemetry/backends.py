@@ -1,6 +1,7 @@
-"""Arize Phoenix shows what calls cost: `python -m tests.telemetry.backends`, in an environment that has it.
+"""Arize Phoenix shows what calls cost: `.matrix/3.11/phoenix/bin/python -m tests.telemetry.backends`.
 
-    pip install arize-phoenix openai openinference-instrumentation-openai openlit opentelemetry-exporter-otlp-proto-http
+OpenLIT wants openai 2, so that it has an environment of its own, whose interpreter OPENLIT_PYTHON names; both are in
+tests/matrix.txt.
 
 Each way runs in a process of its own, against one Phoenix: costguard alone, with OpenInference, with OpenLIT. Calls are
 plain and streamed. Then Phoenix is asked for its spans. What it prints is kept in docs/opentelemetry.md.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,15 @@ from urllib.request import Request, urlopen
 
 from examples.provider import Provider
 
-PORT = 6016
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+PORT = os.environ.get("PHOENIX_PORT") or str(free_port())
 URL = f"http://127.0.0.1:{PORT}"
 WAYS = ("alone", "openinference before", "openinference after", "openlit before", "openlit after")
 NAMES = ("gen_ai.usage.cost", "operation.cost", "llm.cost.total")
@@ -35,11 +45,10 @@ def a_tenth(_body: dict[str, Any]) -> tuple[int, int, str]:
 def main() -> int:
     if sys.argv[1:]:
         return one_way(sys.argv[1])
-    # OpenLIT may want another openai: give the interpreter of its environment.
     others = {"openlit": os.environ.get("OPENLIT_PYTHON", sys.executable)}
     with tempfile.TemporaryDirectory() as folder, Provider(reply=a_tenth) as provider:
         environ = {
-            **os.environ, "PHOENIX_WORKING_DIR": folder, "PHOENIX_PORT": str(PORT), "PHOENIX_GRPC_PORT": "6017",
+            **os.environ, "PHOENIX_WORKING_DIR": folder, "PHOENIX_PORT": PORT, "PHOENIX_GRPC_PORT": str(free_port()),
             "PHOENIX_HOST": "127.0.0.1", "PHOENIX_TELEMETRY_ENABLED": "false",
             "OPENAI_BASE_URL": provider.openai_url, "OPENAI_API_KEY": "local",
         }  # fmt: skip

@@ -27,11 +27,16 @@ class Receiver:
 
     spans:   those that came, as the protocol's messages
     points:  of each metric, by its name, the points that came last
+    answers: while it is not set, what comes is taken and not answered
+    asked, answered: whether anything came, and how many were answered
     """
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
         self.points: dict[str, list[Any]] = {}
+        self.answers, self.asked = threading.Event(), threading.Event()
+        self.answers.set()
+        self.answered = 0
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -42,7 +47,11 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
+                receiver.asked.set()
+                if not receiver.answers.wait(60):
+                    return
                 answer = receiver.take(self.path, body)
+                receiver.answered += 1
                 self.send_response(200)
                 self.send_header("content-type", "application/x-protobuf")
                 self.send_header("content-length", str(len(answer)))

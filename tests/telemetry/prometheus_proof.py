@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from tests.telemetry.queries import panel_queries, rule_queries
 from tests.web.conftest import asgi_server
 
 SECONDS = 25.0
+PATIENCE = 60.0
 CONFIG = """
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
 rule_files: ["{rules}"]
@@ -38,7 +41,7 @@ scrape_configs:
 """
 
 
-def main() -> int:
+def main(seconds: float = SECONDS) -> int:
     missing = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
     if missing:
         print(f"{', '.join(missing)} is not installed (Debian: apt-get install prometheus)")
@@ -51,47 +54,72 @@ def main() -> int:
     print(f"promtool check rules: {' '.join(said) or checked.stderr}")
     told = Prometheus(CollectorRegistry())
     budgets = ["$500/month", "$0.0001/day where feature=broke"]
-    with Provider() as provider, Guard("memory://", budgets=budgets, hooks=[told], wait=0) as guard:
+    with Provider() as provider, Guard("memory://", budgets=budgets, alerts=[str], hooks=[told], wait=0) as guard:
         app = FastAPI()
         app.mount("/metrics", metrics_app(told))
         guard.instrument()
         with asgi_server(app) as target, tempfile.TemporaryDirectory() as folder:
-            return prove(Path(folder), target, provider) or checked.returncode
+            return prove(Path(folder), target, provider, seconds) or checked.returncode
 
 
-def prove(folder: Path, target: str, provider: Provider) -> int:
+def prove(folder: Path, target: str, provider: Provider, seconds: float) -> int:
     (folder / "prometheus.yml").write_text(CONFIG.format(rules=RULES, target=target), "utf-8")
-    address = "127.0.0.1:9490"
+    address = f"127.0.0.1:{free_port()}"
     command = [
         "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={address}", "--log.level=error",
     ]  # fmt: skip
     server = subprocess.Popen(command)
     try:
-        calls = run_calls(provider)
-        with httpx.Client(base_url=f"http://{address}/api/v1", timeout=10) as api:
-            return ask(api, calls)
+        made, over = [0], threading.Event()
+        calling = threading.Thread(target=run_calls, args=(provider, made, over))
+        calling.start()
+        try:
+            over.wait(seconds)
+            with httpx.Client(base_url=f"http://{address}/api/v1", timeout=10) as api:
+                await_data(api)
+                return ask(api, made[0])
+        finally:
+            over.set()
+            calling.join(30)
     finally:
         server.terminate()
         server.wait(20)
 
 
-def run_calls(provider: Provider) -> int:
-    """Calls of some kinds for some seconds: a rate needs two scrapes at least."""
-    made, until = 0, time.monotonic() + SECONDS
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def run_calls(provider: Provider, made: list[int], over: threading.Event) -> None:
+    """Calls of some kinds until it is over; counts those that were made."""
     with openai.OpenAI(api_key="local", base_url=provider.openai_url, max_retries=0) as client:
-        while time.monotonic() < until:
+        while not over.wait(0.3):
             for number, feature in enumerate(("chat", "search", "broke")):
                 for model in ("gpt-4o", "gpt-4o-mini", "nobody-knows-it"):
                     ask = {"model": model, "messages": [{"role": "user", "content": f"Hello {made}"}]}
                     with tagged(user=f"user-{number}", feature=feature):
                         try:
                             client.chat.completions.create(**ask)
-                            made += 1
+                            made[0] += 1
                         except BudgetExceeded:
                             continue
-            time.sleep(0.3)
-    return made
+
+
+def await_data(api: httpx.Client) -> None:
+    """A rate needs two scrapes at least, and the server some time to start."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            rates = [text for title, text in panel_queries(DASHBOARD) if "rate(" in text or "increase(" in text]
+            if all(query(api, text) for text in rates):
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
 
 
 def query(api: httpx.Client, text: str) -> list[Any]:

@@ -48,6 +48,8 @@ def test_nothing_in_a_header_raises(header: str) -> None:
 def test_what_is_not_ours_is_not_read() -> None:
     assert read_baggage(HEADER) == {"user": "alïce", "team": "blue"}
     assert read_baggage(None) == {}
+    long = f"costguard.team={'x' * 8170},costguard.user=alice"
+    assert set(read_baggage(long)) == {"team"}, "half a name would be somebody else's"
     assert len(read_baggage(",".join(f"costguard.t{number}=x" for number in range(1000)))) == 64
 
 
@@ -123,6 +125,81 @@ async def test_anyone_elses_do_not(framework: str, peer: str) -> None:
 
 
 @FRAMEWORKS
+@pytest.mark.parametrize(
+    "forwarded",
+    [
+        {"x-forwarded-for": "192.0.2.1"},
+        {"x-forwarded-for": "10.9.9.9, 192.0.2.1"},
+        {"x-forwarded-for": "192.0.2.1:4711, 10.9.9.9"},
+        {"x-forwarded-for": "unknown"},
+        {"x-real-ip": "192.0.2.1"},
+        {"forwarded": 'for="[2001:db8::1]:4711";proto=https'},
+        {"forwarded": "for=10.9.9.9, for=192.0.2.1;by=10.0.0.1"},
+        {"forwarded": "by=10.0.0.1"},
+    ],
+)
+async def test_a_trusted_peer_is_not_believed_for_whom_it_forwards(framework: str, forwarded: dict[str, str]) -> None:
+    """A load balancer in the same network hands on what anybody sends; whoever asks can add to the list."""
+    options = {"baggage": ["10.0.0.0/8"]}
+    assert await seen(framework, "10.1.2.3", {**SENT, **forwarded}, **options) == {}
+
+
+@FRAMEWORKS
+@pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded"])
+async def test_a_request_that_came_by_trusted_peers_alone_is_believed(framework: str, name: str) -> None:
+    value = {"x-forwarded-for": "10.9.9.9:4711, [fd00::7]:80,fd00::8", "forwarded": 'FOR=10.9.9.9, For="[fd00::7]:80"'}
+    options = {"baggage": ["10.0.0.0/8", "fd00::/8"]}
+    assert (await seen(framework, "10.1.2.3", {**SENT, name: value[name]}, **options)).user == "alice"
+
+
+@FRAMEWORKS
+async def test_headers_that_name_a_trusted_address_make_no_peer_trusted(framework: str) -> None:
+    spoofed = {"x-forwarded-for": "10.9.9.9", "forwarded": "for=10.9.9.9", "x-real-ip": "10.9.9.9", "host": "10.9.9.9"}
+    assert await seen(framework, "192.0.2.1", {**SENT, **spoofed}, baggage=["10.0.0.0/8"]) == {}
+
+
+async def test_a_header_that_comes_in_parts_is_read_whole() -> None:
+    """Whoever adds a second X-Forwarded-For does not hide the first, nor the other way round."""
+
+    async def user(*headers: tuple[bytes, bytes]) -> str:
+        seen: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            seen.append(current_tags().user)
+
+        scope = {
+            "type": "http", "path": "/", "method": "GET", "headers": headers, "query_string": b"",
+            "client": ("10.1.2.3", 1),
+        }  # fmt: skip
+        await CostGuardMiddleware(app, baggage=["10.0.0.0/8"])(scope, None, None)  # type: ignore[arg-type]
+        return seen[0]
+
+    two = (b"baggage", b"vendor=1"), (b"Baggage", b"costguard.user=alice")
+    assert await user(*two) == "alice"
+    assert await user(*two, (b"x-forwarded-for", b"10.9.9.9"), (b"x-forwarded-for", b"192.0.2.1")) == "unattributed"
+
+
+@pytest.mark.parametrize("proxies", ["127.0.0.1", "*"])
+async def test_a_server_that_believes_a_spoofed_address_does_not_make_us_believe_it(proxies: str) -> None:
+    """uvicorn takes it from X-Forwarded-For: with `--forwarded-allow-ips *` the first, which anyone can write."""
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(f"{scope['client'][0]} {current_tags().user}")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    served = ProxyHeadersMiddleware(CostGuardMiddleware(app, baggage=["10.0.0.0/8"]), proxies)  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app=served, client=("127.0.0.1", 1))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+        # The attacker wrote the first address, the load balancer added the second.
+        await client.get("/", headers={**SENT, "x-forwarded-for": "10.9.9.9, 192.0.2.1"})
+    assert seen == [f"{'10.9.9.9' if proxies == '*' else '192.0.2.1'} unattributed"]
+
+
+@FRAMEWORKS
 async def test_trust_may_be_a_function(framework: str) -> None:
     assert (await seen(framework, "gateway", SENT, baggage=lambda peer: peer == "gateway")).user == "alice"
     assert await seen(framework, "other", SENT, baggage=lambda peer: peer == "gateway") == {}
@@ -144,6 +221,24 @@ def test_opentelemetry_sends_them_with_what_it_sends_anyway(monkeypatch: pytest.
         inject(carrier, context=baggage.set_baggage("vendor", "1"))
     assert read_baggage(carrier["baggage"]) == {"user": "alïce"}
     assert "vendor=1" in carrier["baggage"]
+
+
+def test_opentelemetry_hands_on_no_tags_that_came_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next service trusts this one. Whoever asked this one can put anything into its baggage."""
+    from opentelemetry import context, propagate
+
+    both = CompositePropagator([TraceContextTextMapPropagator(), tag_propagator(only=["feature"])])
+    monkeypatch.setattr(propagate, "_HTTP_TEXT_FORMAT", both)
+    came = propagate.extract({"baggage": "vendor=1,costguard.user=mallory,costguard.plan=pro,costguard.feature=x"})
+    token = context.attach(came)
+    try:
+        carrier: dict[str, str] = {}
+        with tagged(user="alice", feature="chat"):
+            inject(carrier)
+        assert read_baggage(carrier["baggage"]) == {"feature": "chat"}
+        assert "vendor=1" in carrier["baggage"]
+    finally:
+        context.detach(token)
 
 
 def test_one_string_is_no_list_of_tags() -> None:

@@ -12,7 +12,10 @@ import pytest
 from examples.provider import Provider
 
 from costguard import Guard, StoreUnavailable, tagged
+from costguard.call import Call
+from costguard.events import Outcome
 from costguard.ledger.memory import MemoryLedger
+from costguard.pricing.usage import Usage
 from costguard.telemetry.otel import OpenTelemetry
 from tests.telemetry.conftest import COST, MODEL, Meters, a_tenth
 
@@ -100,12 +103,56 @@ def test_a_call_is_told_of_once_also_where_the_store_was_away(provider: Provider
             client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hello"}])
         assert meters.points("costguard.cost") == []
         assert meters.points("costguard.alerts.undelivered") == [], "not known is not zero"
+        assert [point.value for point in meters.points("costguard.journal.entries")] == [1], "this process knows it"
         assert guard.health(here=True).entries_waiting == 1
         ledger.down = False
         guard.flush()
         assert guard.health().entries_waiting == 0
         assert [point.value for point in meters.points("costguard.cost")] == [pytest.approx(COST)]
         assert [point.value for point in meters.points("costguard.calls.running")] == [0]
+
+
+def test_alerts_are_told_by_what_became_of_them(provider: Provider, ask: Ask, meters: Meters) -> None:
+    told: list[Any] = []
+    hook = OpenTelemetry(meter_provider=meters.provider, spans=False)
+    with Guard("memory://", budgets=["$0.2/day alerts at 50%"], alerts=[told.append], hooks=[hook]) as guard:
+        guard.instrument()
+        ask()
+        guard.flush()
+        found = {point.attributes["costguard.outcome"]: point.value for point in meters.points("costguard.alerts")}
+    assert found == {"waiting": 0, "told": len(told), "given up": 0, "muted": 0}
+    assert told
+
+
+def test_attributes_that_are_few_each_are_few_together(watched: Watched, meters: Meters) -> None:
+    guard = watched({"spans": False})
+    for model in range(46):
+        for feature in range(46):
+            with tagged(feature=f"feature-{feature}"):
+                call = Call("openai", f"nobody-knows-{model}")
+                guard.reserve(call)
+                guard.settle(call, Outcome("ok", Usage.of({"input": 4})))
+    points = meters.points("costguard.calls.unpriced")
+    assert len(points) <= 2001
+    assert sum(point.value for point in points) == 46 * 46
+
+
+def test_guards_that_tell_the_same_provider_are_told_of_together(meters: Meters) -> None:
+    """The SDK takes the instruments of a name once: those of a second guard would be heard of by nobody."""
+    guards = [
+        Guard("memory://", budgets=["$5/day"], hooks=[OpenTelemetry(meter_provider=meters.provider, spans=False)])
+        for _ in range(2)
+    ]
+    for guard in guards:
+        call = Call("openai", MODEL)
+        guard.reserve(call)
+        guard.settle(call, Outcome("ok", Usage.of({"input": 12_000, "output": 8_000})))
+    assert sum(point.value for point in meters.points("costguard.cost")) == pytest.approx(2 * COST)
+    assert sum(point.count for point in meters.points("gen_ai.client.operation.duration")) == 2
+    (used,) = meters.points("costguard.budget.used")
+    assert used.value == pytest.approx(COST / 5)
+    for guard in guards:
+        guard.close()
 
 
 def test_a_child_process_begins_with_nothing(watched: Watched, ask: Ask, meters: Meters) -> None:

@@ -83,3 +83,31 @@ def test_a_dead_endpoint_keeps_no_call_waiting(provider: Provider) -> None:
         assert len(guard.entries()) == 5
     exporter.shutdown()
     tracers.shutdown()
+
+
+def test_an_endpoint_that_takes_everything_and_answers_nobody_keeps_no_call_waiting(provider: Provider) -> None:
+    with Receiver() as receiver:
+        receiver.answers.clear()
+        tracers = TracerProvider()
+        exporter = OTLPSpanExporter(f"{receiver.url}/v1/traces", timeout=30)
+        tracers.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=10))
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{receiver.url}/v1/metrics"), 10)
+        meters = MeterProvider(metric_readers=[reader])
+        telemetry = OpenTelemetry(tracer_provider=tracers, meter_provider=meters)
+        with Guard("memory://", hooks=[telemetry]) as guard:
+            guard.instrument()
+            with openai.OpenAI() as client:
+
+                def ask() -> None:
+                    client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hello"}])
+
+                ask()
+                assert receiver.asked.wait(10)
+                for _ in range(20):
+                    ask()
+            assert len(guard.entries()) == 21
+            assert receiver.answered == 0, "all calls ended before the endpoint said anything"
+        receiver.answers.set()
+        tracers.shutdown()
+        meters.shutdown()
+    assert len(receiver.spans) == 21

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from costguard import BudgetExceeded, ConfigError, Guard, tagged
+from costguard import BudgetExceeded, ConfigError, CostGuardError, Guard, tagged
+from costguard.alerts.alert import Undeliverable
+from costguard.call import Call
+from costguard.events import Outcome
+from costguard.pricing.usage import Usage
 from costguard.telemetry.files import DASHBOARD, RULES
 from costguard.telemetry.prometheus import Prometheus
 from costguard.telemetry.scrape import metrics_app, metrics_wsgi_app
 from tests.telemetry.conftest import COST, INPUT, MODEL, OUTPUT
 from tests.telemetry.queries import metrics_in, panel_queries, rule_queries
 
-ROOT = Path(__file__).parents[2]
 Ask = Callable[..., Any]
 Scrape = Callable[[], dict[str, dict[tuple[tuple[str, str], ...], float]]]
 
@@ -42,7 +45,9 @@ def told() -> Prometheus:
 
 @pytest.fixture
 def guard(told: Prometheus) -> Iterator[Guard]:
-    with Guard("memory://", budgets=["$0.5/day", "$0.0001/day where feature=broke"], wait=0, hooks=[told]) as guard:
+    with Guard(
+        "memory://", budgets=["$0.5/day", "$0.0001/day where feature=broke"], wait=0, alerts=[str], hooks=[told]
+    ) as guard:
         guard.instrument()
         yield guard
 
@@ -83,6 +88,7 @@ def test_where_shared_budgets_stand_and_who_was_refused(guard: Guard, ask: Ask, 
         ask(max_tokens=OUTPUT)
         with pytest.raises(BudgetExceeded), tagged(feature="broke"):
             ask(max_tokens=OUTPUT)
+    guard.flush()
     found = scrape()
     budget = labels(budget="$0.50/day", unit="usd")
     assert {name: found[f"costguard_budget_{name}"] for name in ("limit", "spent", "held")} == {
@@ -125,46 +131,83 @@ def test_a_store_that_is_away_leaves_out_what_only_it_knows(told: Prometheus, sc
 
         standings = health
 
-    told.attached(Away())
+    away = Away()
+    told.attached(away)
     found = scrape()
     assert "costguard_alerts_undelivered" not in found
     assert "costguard_budget_spent" not in found
     assert "costguard_calls_running" in found
 
 
-WORKER = """
-import sys
-from costguard import Guard, tagged
-from costguard.telemetry.prometheus import Prometheus
-from costguard.telemetry.scrape import metrics_wsgi_app
-import openai
-told = Prometheus()
-with Guard("memory://", hooks=[told]) as guard, openai.OpenAI() as client:
-    guard.instrument()
-    with tagged(user=sys.argv[1]):
-        client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
-    if sys.argv[2:]:
-        def start(status, headers, _=None):
-            assert status == "200 OK"
-        body = metrics_wsgi_app(told)({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": ""}, start)
-        sys.stdout.write(b"".join(body).decode())
-"""
+def test_calls_are_counted_when_they_are_scraped_by_whom_ever(guard: Guard, ask: Ask, told: Prometheus) -> None:
+    """prometheus_client's own servers and its pushes read the registry, not our app."""
+    ask(max_tokens=OUTPUT)
+    assert b"costguard_calls_total{" in generate_latest(told.registry)
+    where = {"provider": "openai", "model": MODEL, "feature": "unattributed", "environment": "unattributed"}
+    assert told.registry.get_sample_value("costguard_cost_usd_total", where) == COST
 
 
-def test_several_processes_are_scraped_as_one(provider: Any, tmp_path: Path) -> None:
-    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+def test_what_is_billed_beside_a_call_is_no_second_call(told: Prometheus, scrape: Scrape) -> None:
+    with Guard("memory://", hooks=[told]) as guard:
+        call = Call("openai", MODEL)
+        guard.reserve(call)
+        beside = (("gpt-4o-mini", Usage.of({"input": 1_000_000})),)
+        guard.settle(call, Outcome("ok", Usage.of({"input": INPUT, "output": OUTPUT}), extra=beside))
+    found = scrape()
+    assert sum(found["costguard_calls_total"].values()) == 1
+    assert sum(found["costguard_call_duration_seconds_count"].values()) == 1
+    assert sum(found["costguard_cost_usd_total"].values()) == pytest.approx(COST + 0.15)
 
-    def work(*arguments: str) -> str:
-        command = [sys.executable, "-c", WORKER, *arguments]
-        done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
-    work("alice")
-    found = read(work("bob", "scrape"))
-    assert sum(found["costguard_cost_usd_total"].values()) == pytest.approx(2 * COST)
-    assert {dict(where)["payer"] for where in found["costguard_payer_cost_usd_total"]} == {"alice", "bob"}
-    assert sum(found["costguard_call_cost_usd_count"].values()) == 2
+def test_labels_that_are_few_each_are_few_together(told: Prometheus, scrape: Scrape) -> None:
+    with Guard("memory://", hooks=[told]) as guard:
+        for model in range(46):
+            for feature in range(46):
+                with tagged(feature=f"feature-{feature}"):
+                    call = Call("openai", f"nobody-knows-{model}")
+                    guard.reserve(call)
+                    guard.settle(call, Outcome("ok", Usage.of({"input": 4})))
+    found = scrape()["costguard_calls_total"]
+    assert len(found) <= 2001
+    assert sum(found.values()) == 46 * 46
+
+
+def test_budgets_for_one_user_each_have_no_series_each(told: Prometheus, ask: Ask, scrape: Scrape) -> None:
+    budgets = [f"$0.0000001/day per user for user=user-{number}" for number in range(120)]
+    with Guard("memory://", budgets=budgets, holds="strict", wait=0, hooks=[told]) as guard:
+        guard.instrument()
+        for number in range(120):
+            with tagged(user=f"user-{number}"), pytest.raises(BudgetExceeded):
+                ask()
+    found = scrape()["costguard_refusals_total"]
+    assert len(found) <= 101
+    assert sum(found.values()) == 120
+
+
+def test_one_for_several_guards_tells_of_all(told: Prometheus, scrape: Scrape) -> None:
+    with Guard("memory://", budgets=["$5/day"], hooks=[told]), Guard("memory://", budgets=["$9/month"], hooks=[told]):
+        budgets = scrape()["costguard_budget_limit"]
+    assert set(budgets) == {labels(budget="$5.00/day", unit="usd"), labels(budget="$9.00/month", unit="usd")}
+    with pytest.raises(ConfigError, match="every guard"):
+        Prometheus(told.registry)
+
+
+def test_alerts_are_told_by_what_became_of_them(told: Prometheus, ask: Ask, scrape: Scrape) -> None:
+    def channel(alert: Any) -> None:
+        if "feature=broke" in str(alert.budget):
+            raise Undeliverable("nobody there")
+
+    budgets = ["$0.1/day then alert at 50%", "$0.1/day where feature=broke then alert at 100%"]
+    with Guard("memory://", budgets=budgets, alerts=[channel], hooks=[told]) as guard:
+        guard.instrument()
+        with tagged(feature="broke"):
+            ask()
+        with suppress(CostGuardError):
+            guard.flush(10)
+        found = {dict(where)["outcome"]: count for where, count in scrape()["costguard_alerts"].items()}
+    assert found["told"] > 0
+    assert found["given up"] > 0
+    assert (found["waiting"], found["muted"]) == (0, 0)
 
 
 def test_every_query_of_the_dashboard_and_the_rules_names_what_is_scraped(

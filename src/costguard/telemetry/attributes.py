@@ -9,9 +9,11 @@ so that those are only written where `OTEL_SEMCONV_STABILITY_OPT_IN` asks for th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from costguard.events import Entry
+from costguard.tags import Tags
+from costguard.telemetry.tokens import tokens_of
 
 Value: TypeAlias = str | int | float | bool
 Hide: TypeAlias = Callable[[str], str | None]
@@ -30,6 +32,29 @@ _SYSTEMS = {**_PROVIDERS, "azure": "az.ai.openai", "xai": "xai"}
 COSTS = frozenset(("gen_ai.usage.cost", "gen_ai.usage.cost.amount", "llm.cost.total", "operation.cost"))
 """Of these a call has one value. Backends add up what they find, on the spans of a trace too."""
 
+_COSTS = ("gen_ai.usage.cost", "llm.cost.total", "operation.cost")
+
+CACHE_READ = "gen_ai.usage.cache_read.input_tokens"
+CACHE_CREATION = "gen_ai.usage.cache_creation.input_tokens"
+CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens"
+"""The newest name of the one above. A backend that finds both counts these tokens twice."""
+
+# https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
+_OPENINFERENCE_PARTS = (
+    "llm.token_count.prompt_details.cache_read",
+    "llm.token_count.prompt_details.cache_write",
+    "llm.token_count.completion_details.reasoning",
+)
+
+_OPENINFERENCE_KINDS = {"embeddings": "EMBEDDING", "rerank": "RERANKER"}
+
+_TAGS = (
+    ("user", "user.id"), ("session", "session.id"), ("environment", "deployment.environment.name"),
+    ("feature", "costguard.feature"), ("route", "costguard.route"),
+)  # fmt: skip
+
+_MOST_KNOWN = 1000
+
 _WITH_COST = ("costguard.", "user.id", "session.id", "deployment.environment.name", *COSTS)
 
 
@@ -41,11 +66,6 @@ def is_a_call(entry: Entry) -> bool:
     if entry.status in ("lost", "pending", "adjusted") or entry.operation == "lease":
         return False
     return entry.attempts > 0 or bool(entry.usage.buckets)
-
-
-def of_cost(attributes: dict[str, Value]) -> dict[str, Value]:
-    """Those of them that no other instrumentation knows: for a span beside one that has the rest."""
-    return {name: value for name, value in attributes.items() if name.startswith(_WITH_COST)}
 
 
 OTHER_ERROR = "_OTHER"
@@ -62,78 +82,110 @@ def provider_of(entry: Entry) -> str:
     return _PROVIDERS.get(entry.provider, entry.provider)
 
 
-def of_span(
-    entry: Entry, asked: str, *, hide: Hide, newest: bool = False, openinference: bool = False
-) -> dict[str, Value]:
-    """The attributes of the span of one call.
+class SpanAttributes:
+    """The attributes of the spans of calls.
 
-    asked:  the model that the app asked for; the entry has the one that answered
+    hide:   what is told of a user's id
     newest: the newest convention names for cached tokens and cost, instead of the ones before
+    openinference: the OpenInference names too
     """
-    usage, tags = entry.usage, entry.tags
-    provider = provider_of(entry)
-    found: dict[str, Value] = {
-        "gen_ai.operation.name": operation_of(entry),
-        "gen_ai.provider.name": provider,
-        "gen_ai.system": _SYSTEMS.get(entry.provider, entry.provider),
-        "gen_ai.request.model": asked,
-        "gen_ai.response.model": entry.model,
-        "gen_ai.usage.input_tokens": usage.input_tokens,
-        "gen_ai.usage.output_tokens": usage.output_tokens,
-        "costguard.status": entry.status,
-        "costguard.call_id": entry.call_id,
-    }
-    if entry.response_id is not None:
-        found["gen_ai.response.id"] = entry.response_id
-    written = "gen_ai.usage.cache_write.input_tokens" if newest else "gen_ai.usage.cache_creation.input_tokens"
-    parts = {"gen_ai.usage.cache_read.input_tokens": usage.cache_read_tokens, written: usage.cache_write_tokens}
-    if newest:
-        parts["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
-    found |= {name: count for name, count in parts.items() if count}
-    if entry.nanos is not None:
-        # Attributes have no decimal type; the ledger keeps the exact amount, of which this is the nearest float.
-        cost = entry.nanos / 1e9
-        names = ("gen_ai.usage.cost.amount",) if newest else ("gen_ai.usage.cost", "llm.cost.total")
-        found |= dict.fromkeys((*names, "operation.cost"), cost)
-        if newest:
-            found["gen_ai.usage.cost.currency"] = entry.currency
-    else:
-        found["costguard.unpriced"] = True
-    if entry.estimated:
-        found["costguard.estimated"] = True
-    if entry.status == "error":
-        found["error.type"] = OTHER_ERROR
-    for tag, name in (
-        ("user", "user.id"), ("session", "session.id"), ("environment", "deployment.environment.name"),
-        ("feature", "costguard.feature"), ("route", "costguard.route"),
-    ):  # fmt: skip
-        value = tags.get(tag)
-        if tag == "user" and value is not None:
-            value = hide(value)
-        if value is not None:
-            found[name] = value
-    if openinference:
-        found |= _openinference(entry, asked)
+
+    def __init__(self, *, hide: Hide, newest: bool = False, openinference: bool = False) -> None:
+        self._hide = hide
+        self._newest = newest
+        self._openinference = openinference
+        self._written = CACHE_WRITE if newest else CACHE_CREATION
+        self._costs = ("gen_ai.usage.cost.amount", "operation.cost") if newest else _COSTS
+        # Who asks which model for whom is much the same from one call to the next.
+        self._known: dict[tuple[str, str, str, str], dict[str, Value]] = {}
+        self._tags: dict[Tags, dict[str, Value]] = {}
+
+    def of(self, entry: Entry, asked: str) -> dict[str, Value]:
+        """asked: the model that the app asked for; the entry has the one that answered"""
+        key = (entry.provider, entry.operation, asked, entry.model)
+        same = self._known.get(key)
+        if same is None:
+            same = _kept(self._known, key, self._of_model(entry, asked))
+        tags = self._tags.get(entry.tags)
+        if tags is None:
+            tags = _kept(self._tags, entry.tags, self._of_tags(entry.tags))
+        given, answered, read, written, reasoned = tokens_of(entry.usage)
+        found = {
+            **same,
+            "gen_ai.usage.input_tokens": given,
+            "gen_ai.usage.output_tokens": answered,
+            "costguard.status": entry.status,
+            "costguard.call_id": entry.call_id,
+            **tags,
+        }
+        if entry.response_id is not None:
+            found["gen_ai.response.id"] = entry.response_id
+        if read:
+            found[CACHE_READ] = read
+        if written:
+            found[self._written] = written
+        if reasoned and self._newest:
+            found["gen_ai.usage.reasoning.output_tokens"] = reasoned
+        nanos = entry.nanos
+        if nanos is not None:
+            # Attributes have no decimal type; the ledger keeps the exact amount, of which this is the nearest float.
+            cost = nanos / 1e9
+            for name in self._costs:
+                found[name] = cost
+            if self._newest:
+                found["gen_ai.usage.cost.currency"] = entry.currency
+        else:
+            found["costguard.unpriced"] = True
+        if entry.estimated:
+            found["costguard.estimated"] = True
+        if entry.status == "error":
+            found["error.type"] = OTHER_ERROR
+        if self._openinference:
+            found["llm.token_count.prompt"] = given
+            found["llm.token_count.completion"] = answered
+            found["llm.token_count.total"] = given + answered
+            parts = zip(_OPENINFERENCE_PARTS, (read, written, reasoned), strict=True)
+            found |= {name: count for name, count in parts if count}
+        return found
+
+    def of_cost(self, entry: Entry, asked: str) -> dict[str, Value]:
+        """Those of them that no other instrumentation knows: for a span beside one that has the rest."""
+        return {name: value for name, value in self.of(entry, asked).items() if name.startswith(_WITH_COST)}
+
+    def _of_model(self, entry: Entry, asked: str) -> dict[str, Value]:
+        found: dict[str, Value] = {
+            "gen_ai.operation.name": operation_of(entry),
+            "gen_ai.provider.name": provider_of(entry),
+            "gen_ai.system": _SYSTEMS.get(entry.provider, entry.provider),
+            "gen_ai.request.model": asked,
+            "gen_ai.response.model": entry.model,
+        }
+        if self._openinference:
+            found["openinference.span.kind"] = _OPENINFERENCE_KINDS.get(entry.operation, "LLM")
+            found["llm.provider"] = entry.provider
+            found["llm.model_name"] = entry.model or asked
+        return found
+
+    def _of_tags(self, tags: Tags) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        for tag, name in _TAGS:
+            value = tags.get(tag)
+            if tag == "user" and value is not None:
+                value = self._hide(value)
+            if value is not None:
+                found[name] = value
+        return found
+
+
+K = TypeVar("K")
+
+
+def _kept(known: dict[K, dict[str, Value]], key: K, found: dict[str, Value]) -> dict[str, Value]:
+    """Names of models and users may be without end: then all are worked out anew."""
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    known[key] = found
     return found
-
-
-def _openinference(entry: Entry, asked: str) -> dict[str, Value]:
-    """https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md"""
-    usage = entry.usage
-    found: dict[str, Value] = {
-        "openinference.span.kind": "EMBEDDING" if entry.operation == "embeddings" else "LLM",
-        "llm.provider": entry.provider,
-        "llm.model_name": entry.model or asked,
-        "llm.token_count.prompt": usage.input_tokens,
-        "llm.token_count.completion": usage.output_tokens,
-        "llm.token_count.total": usage.input_tokens + usage.output_tokens,
-    }
-    parts = {
-        "llm.token_count.prompt_details.cache_read": usage.cache_read_tokens,
-        "llm.token_count.prompt_details.cache_write": usage.cache_write_tokens,
-        "llm.token_count.completion_details.reasoning": usage.reasoning_tokens,
-    }
-    return found | {name: count for name, count in parts.items() if count}
 
 
 def of_metric(entry: Entry, asked: str) -> dict[str, Value]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from costguard.call import Call
 from costguard.events import Downgraded, Entry, Refused
 from costguard.telemetry.attributes import Value, of_metric
 from costguard.telemetry.forks import in_child
-from costguard.telemetry.heavy import HeavyHitters
+from costguard.telemetry.heavy import OTHER, HeavyHitters
+from costguard.telemetry.later import Later
+from costguard.telemetry.named import Names
+from costguard.telemetry.tokens import tokens_of
 from costguard.telemetry.watched import Waiting, Watched, shared_standings, waiting_of
 
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -23,25 +26,42 @@ _USD = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 _MOST = 100
 """Values of each attribute with series of their own: names of models and features may come from users."""
 
-_MOST_PENDING = 2000
-"""Calls that may wait for the next collection; with more the oldest are measured by the calls themselves."""
+_MOST_SERIES = 2000
+"""Sets of attributes, of all their values together; calls of further ones are told as `other` of each."""
 
 _BOUND = (
     "gen_ai.request.model", "gen_ai.response.model", "costguard.feature", "deployment.environment.name",
+    "gen_ai.provider.name",
 )  # fmt: skip
+
+_made: WeakValueDictionary[int, Measures] = WeakValueDictionary()
+_making = Lock()
 
 Key = tuple[tuple[str, Value], ...]
 
 
+def measures_of(meter_provider: Any) -> Measures:
+    """Those of this provider, OpenTelemetry's global one if None: it takes the instruments of a name once."""
+    with _making:
+        made = _made.get(id(meter_provider))
+        if made is None:
+            made = _made[id(meter_provider)] = Measures(meter_provider)
+        return made
+
+
 class Measures:
-    """meter: of OpenTelemetry"""
+    """Of all guards that tell the same provider."""
 
-    def __init__(self, meter: Any) -> None:
-        from opentelemetry.metrics import Observation
+    def __init__(self, meter_provider: Any) -> None:
+        from opentelemetry import metrics
 
-        self._meter = meter
-        self._observation = Observation
+        self._metrics = metrics
+        self._given = meter_provider
+        meter = self._meter = metrics.get_meter("costguard", meter_provider=meter_provider)
+        Observation = self._observation = metrics.Observation  # noqa: N806
+        self._guards: WeakKeyDictionary[Watched, Names] = WeakKeyDictionary()
         self._few = {name: HeavyHitters(_MOST, first=_MOST // 2) for name in _BOUND}
+        self._pending = Later(self._measure, self._silent)
         self.forked()
         in_child(self)
         self._duration = meter.create_histogram(
@@ -71,35 +91,58 @@ class Measures:
             "costguard.held", [lambda _: [Observation(sum(self._holds()) / 1e9)]], "{USD}",
             "Held for the calls of this process that are under way",
         )  # fmt: skip
+        for name, unit, text, observe in (
+            ("costguard.journal.entries", "{entry}", "Entries of this process not in the store yet", self._entries),
+            ("costguard.journal.size", "By", "Size of the journal of this process", self._journal),
+            ("costguard.alerts.undelivered", "{alert}", "Alerts of all processes not told yet", self._undelivered),
+            # No counter: one that was given up may be told after all.
+            ("costguard.alerts", "{alert}", "Alerts of all processes, by what became of them", self._alerts),
+            ("costguard.budget.used", "1", "Share of a budget spent or held", self._used),
+        ):
+            meter.create_observable_gauge(name, [observe], unit, text)
 
     def forked(self) -> None:
         """Nothing was measured yet in this process."""
         self._lock = Lock()
-        self._pending: deque[tuple[Entry, str]] = deque()
         self._running: dict[str, Call] = {}
         self._sums: dict[str, dict[Key, int]] = {"cost": {}, "unpriced": {}}
+        self._series: set[Key] = set()
 
-    def watch(self, guard: Watched) -> None:
-        """Tell what waits in this guard, and where the budgets stand that everyone shares."""
+    def watch(self, guard: Watched, names: Names) -> None:
+        """Tell what waits in this guard, and where the budgets stand that everyone shares. names: of its budgets"""
+        self._guards[guard] = names
 
-        def health(name: str, unit: str, text: str, read: Callable[[Waiting], int]) -> None:
-            def observe(_options: Any) -> Iterable[Any]:
-                waiting = waiting_of(guard)
-                return [] if waiting is None else [self._observation(read(waiting))]
+    def _entries(self, _options: Any) -> list[Any]:
+        return self._waits(lambda at: at.entries_waiting, here=True)
 
-            self._meter.create_observable_gauge(name, [observe], unit, text)
+    def _journal(self, _options: Any) -> list[Any]:
+        return self._waits(lambda at: at.journal_bytes, here=True)
 
-        health("costguard.journal.entries", "{entry}", "Entries not in the store yet", lambda at: at.entries_waiting)
-        health("costguard.journal.size", "By", "Size of the journal of this process", lambda at: at.journal_bytes)
-        health("costguard.alerts.undelivered", "{alert}", "Alerts not told yet", lambda at: at.alerts_undelivered)
+    def _undelivered(self, _options: Any) -> list[Any]:
+        return self._waits(lambda at: at.alerts_undelivered)
 
-        def used(_options: Any) -> Iterable[Any]:
+    def _waits(self, read: Callable[[Waiting], int], *, here: bool = False) -> list[Any]:
+        """here: without asking the store, as most waits while it is away"""
+        known = [at for guard in list(self._guards) if (at := waiting_of(guard, here=here)) is not None]
+        return [self._observation(sum(map(read, known)))] if known else []
+
+    def _alerts(self, _options: Any) -> list[Any]:
+        sums: dict[str, int] = {}
+        for guard in list(self._guards):
+            waiting = waiting_of(guard)
+            for outcome, count in waiting.alerts.items() if waiting is not None else ():
+                sums[outcome] = sums.get(outcome, 0) + count
+        return [self._observation(count, {"costguard.outcome": outcome}) for outcome, count in sums.items()]
+
+    def _used(self, _options: Any) -> list[Any]:
+        used: dict[str, float] = {}
+        for guard, names in list(self._guards.items()):
             for standing in shared_standings(guard):
                 if standing.limit:
-                    taken = (standing.spent + standing.held) / standing.limit
-                    yield self._observation(float(taken), {"costguard.budget": str(standing.budget)})
-
-        self._meter.create_observable_gauge("costguard.budget.used", [used], "1", "Share of a budget spent or held")
+                    name = names.of(standing.budget)
+                    taken = float((standing.spent + standing.held) / standing.limit)
+                    used[name] = max(taken, used.get(name, 0.0))
+        return [self._observation(taken, {"costguard.budget": name}) for name, taken in used.items()]
 
     def began(self, call: Call) -> None:
         self._running[call.id] = call
@@ -108,43 +151,44 @@ class Measures:
         self._running.pop(call.id, None)
 
     def settled(self, entry: Entry, asked: str) -> None:
-        self._pending.append((entry, asked))
-        if len(self._pending) > _MOST_PENDING:
-            self._measure_next()
+        self._pending.put((entry, asked))
 
-    def _measure_all(self) -> None:
-        """Called by each collection before it reads the histograms: the SDK asks what is observed first."""
-        for _ in range(len(self._pending)):
-            self._measure_next()
+    def _silent(self) -> bool:
+        """Whether nobody has set up OpenTelemetry's metrics, or has switched them off: nobody collects."""
+        provider = self._given or self._metrics.get_meter_provider()
+        return type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider")
 
-    def _measure_next(self) -> None:
-        try:
-            entry, asked = self._pending.popleft()
-        except IndexError:  # another thread was faster
-            return
+    def _measure(self, ended: tuple[Entry, str]) -> None:
+        entry, asked = ended
         where = of_metric(entry, asked)
         nanos = entry.nanos
         for name, few in self._few.items():
             value = where.get(name)
             if value is not None:
                 where[name] = few.name(str(value), max(0, nanos or 0))
-        usage = entry.usage
-        self._duration.record(entry.duration_ns / 1e9, where)
-        for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+        key = tuple(where.items())
+        if key not in self._series:
+            if len(self._series) >= _MOST_SERIES:
+                where |= {name: OTHER for name in _BOUND if name in where}
+                key = tuple(where.items())
+            self._series.add(key)
+        given, answered, *_ = tokens_of(entry.usage)
+        for kind, count in (("input", given), ("output", answered)):
             if count:
                 self._tokens.record(count, {**where, "gen_ai.token.type": kind})
-        if nanos is not None:
-            self._call_cost.record(nanos / 1e9, where)
+        if entry.attempts:
+            # What is billed beside a call has no duration of its own.
+            self._duration.record(entry.duration_ns / 1e9, where)
+            if nanos is not None:
+                self._call_cost.record(nanos / 1e9, where)
         sums = self._sums["unpriced" if nanos is None else "cost"]
         amount = 1 if nanos is None else max(0, nanos)
-        key = tuple(where.items())
         with self._lock:
             sums[key] = sums.get(key, 0) + amount
 
-    def refused(self, event: Refused) -> None:
-        budget = event.standing.budget
+    def refused(self, event: Refused, budget: str) -> None:
         self._refused.add(
-            1, {"costguard.budget": str(budget), "costguard.busy": event.busy, "costguard.observed": event.observed}
+            1, {"costguard.budget": budget, "costguard.busy": event.busy, "costguard.observed": event.observed}
         )
 
     def downgraded(self, event: Downgraded) -> None:
@@ -157,6 +201,7 @@ class Measures:
         return [call.hold.amount for call in list(self._running.values()) if call.hold is not None]
 
     def _observed(self, name: str, unit: float) -> list[Any]:
-        self._measure_all()
+        # Each collection comes here before it reads the histograms: the SDK asks what is observed first.
+        self._pending.all()
         with self._lock:
             return [self._observation(amount / unit, dict(key)) for key, amount in self._sums[name].items()]

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from costguard.call import Call
 from costguard.errors import ConfigError, MissingExtra
 from costguard.events import Downgraded, Refused, Settled
-from costguard.telemetry.attributes import Value, is_a_call, of_span, operation_of
-from costguard.telemetry.measures import Measures
+from costguard.telemetry.attributes import SpanAttributes, is_a_call
+from costguard.telemetry.measures import measures_of
+from costguard.telemetry.named import Names
 from costguard.telemetry.spans import Begun, Spans
 from costguard.telemetry.watched import Watched
 
@@ -48,7 +49,7 @@ class OpenTelemetry:
         metrics: bool = True,
     ) -> None:
         try:
-            from opentelemetry.metrics import get_meter
+            import opentelemetry.metrics  # noqa: F401
         except ImportError:
             raise MissingExtra("opentelemetry-api", "otel", "OpenTelemetry()") from None
         if user_ids not in ("plain", "hashed", "none"):
@@ -58,18 +59,19 @@ class OpenTelemetry:
         self._user_ids, self._salt = user_ids, salt.encode()
         if len(self._salt) > _SALT_BYTES:
             self._salt = blake2b(self._salt).digest()
-        self._openinference = openinference
         opted = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")
-        self._newest = not _NEWEST.isdisjoint(each.strip() for each in opted)
-        self._spans = Spans(tracer_provider) if spans else None
-        self._measures = Measures(get_meter("costguard", meter_provider=meter_provider)) if metrics else None
+        newest = not _NEWEST.isdisjoint(each.strip() for each in opted)
+        attributes = SpanAttributes(hide=self._hide, newest=newest, openinference=openinference)
+        self._names = Names(self._hide)
+        self._spans = Spans(tracer_provider, attributes) if spans else None
+        self._measures = measures_of(meter_provider) if metrics else None
 
     # --- what a guard calls ---
 
     def attached(self, guard: Watched) -> None:
         """A guard took this hook."""
         if self._measures is not None:
-            self._measures.watch(guard)
+            self._measures.watch(guard, self._names)
 
     def began(self, call: Call) -> None:
         """A call is about to be made, in the context of the app."""
@@ -83,7 +85,7 @@ class OpenTelemetry:
         if self._measures is not None:
             self._measures.ended(call)
         if self._spans is not None:
-            self._spans.forget(call)
+            self._spans.drop(call)
 
     def __call__(self, event: Settled | Refused | Downgraded) -> None:
         if isinstance(event, Settled):
@@ -92,7 +94,7 @@ class OpenTelemetry:
         measures = self._measures
         if isinstance(event, Refused):
             if measures is not None:
-                measures.refused(event)
+                measures.refused(event, self._names.of(event.standing.budget))
             self._tell_refusal(event)
         elif measures is not None:
             measures.downgraded(event)
@@ -107,21 +109,14 @@ class OpenTelemetry:
         if self._measures is not None:
             self._measures.settled(entry, asked)
         if self._spans is not None:
-
-            def attributes() -> dict[str, Value]:
-                return of_span(entry, asked, hide=self._hide, newest=self._newest, openinference=self._openinference)
-
-            self._spans.end(
-                call, f"{operation_of(entry)} {asked}", entry.at_ns, entry.at_ns + entry.duration_ns,
-                failed=entry.status == "error", attributes=attributes,
-            )  # fmt: skip
+            self._spans.end(call, entry, asked)
 
     def _tell_refusal(self, event: Refused) -> None:
         """On the span that another instrumentation made for the call; one that is not made gets none of ours."""
         begun = event.call.span
         if isinstance(begun, Begun) and begun.theirs is not None:
             told = "costguard.observed" if event.observed else "costguard.refused"
-            begun.theirs.set_attributes({told: True, "costguard.budget": str(event.standing.budget)})
+            begun.theirs.set_attributes({told: True, "costguard.budget": self._names.of(event.standing.budget)})
 
     def _hide(self, user: str) -> str | None:
         if self._user_ids == "plain":

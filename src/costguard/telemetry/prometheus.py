@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 from costguard.call import Call
 from costguard.errors import ConfigError, MissingExtra
 from costguard.events import Downgraded, Entry, Refused, Settled
-from costguard.pricing.usage import Usage
 from costguard.tags import UNATTRIBUTED
 from costguard.telemetry.attributes import is_a_call
 from costguard.telemetry.forks import in_child
-from costguard.telemetry.heavy import HeavyHitters
+from costguard.telemetry.heavy import OTHER, HeavyHitters
+from costguard.telemetry.later import Later
+from costguard.telemetry.looker import Looker
+from costguard.telemetry.named import Names
+from costguard.telemetry.tokens import KINDS, tokens_of
 from costguard.telemetry.watched import Watched, waiting_of
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
@@ -22,10 +26,8 @@ _USD = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 MOST_VALUES = 100
 """Values of each label with series of their own: names of models may come from users."""
 
-_LOOK_EVERY = 5.0
-"""Seconds."""
-
-_KINDS = ("input", "output", "cache_read", "cache_write", "reasoning")
+_MOST_SERIES = 2000
+"""Sets of labels, of all their values together; calls of further ones are counted as `other` of each."""
 
 
 class Prometheus:
@@ -67,18 +69,30 @@ class Prometheus:
             name: HeavyHitters(MOST_VALUES, first=MOST_VALUES // 2) for name in ("provider", "model", *self._by)
         }
         self._known: dict[tuple[str, ...], _Series] = {}
+        self._names = Names()
+        self.guards: WeakSet[Watched] = WeakSet()
+        self._pending = Later(self._count)
+        # Other processes read what this one has written, at any time: there nothing can wait for a scrape.
+        self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        first = _First(self._refresh)
+        if not self._shared:
+            # The registry collects in the order in which collectors came: this one first.
+            self.registry.register(first)
+        self._ended = self._count if self._shared else self._pending.put
         labels = ("provider", "model", *self._by)
 
         def counter(name: str, text: str, *names: str) -> Any:
             return client.Counter(name, text, names, registry=self.registry)
 
-        def gauge(name: str, text: str) -> Any:
-            return client.Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")
-
         def histogram(name: str, text: str, buckets: Sequence[float]) -> Any:
             return client.Histogram(name, text, ("provider", "model"), buckets=buckets, registry=self.registry)
 
-        self.cost = counter("costguard_cost_usd", "Cost of calls in USD", *labels)
+        try:
+            self.cost = counter("costguard_cost_usd", "Cost of calls in USD", *labels)
+        except ValueError as error:
+            if not self._shared:
+                self.registry.unregister(first)
+            raise ConfigError(f"give the one Prometheus() of a registry to every guard: {error}") from None
         self.calls = counter("costguard_calls", "Calls that ended", *labels, "status")
         self.tokens = counter("costguard_tokens", "Tokens used", *labels, "kind")
         self.unpriced = counter("costguard_unpriced_calls", "Calls without a known price", *labels)
@@ -89,14 +103,21 @@ class Prometheus:
         self._payers: dict[tuple[str, str], Any] = {}
         self._refused = counter("costguard_refusals", "Calls that did not fit a budget", "budget", "busy", "observed")
         self._downgraded = counter("costguard_downgrades", "Calls made with another model", "asked", "model")
+        self._gauges(client)
+        self._looker = Looker(self) if self._shared else None
+        if not self._shared:
+            self._running.set_function(lambda: len(self._holds))
+        self.forked()
+        in_child(self)
+
+    def _gauges(self, client: Any) -> None:
+        def gauge(name: str, text: str) -> Any:
+            return client.Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")
+
         self._running = gauge("costguard_calls_running", "Calls now under way")
         self._held = gauge("costguard_held_usd", "Held for calls that are under way, in USD")
         self._waiting = gauge("costguard_entries_waiting", "Entries that the store does not have yet")
         self._journal = gauge("costguard_journal_bytes", "Size of what waits in the journals")
-        self._looked = 0.0
-        self.forked()
-        in_child(self)
-        self.guard: Watched | None = None
 
     def forked(self) -> None:
         """No call of this process is under way. What prometheus_client has counted stays, as it does by itself."""
@@ -106,41 +127,45 @@ class Prometheus:
 
     def attached(self, guard: Watched) -> None:
         """A guard took this hook; what it can tell is asked at each scrape."""
-        self.guard = guard
+        self.guards.add(guard)
 
     def began(self, call: Call) -> None:
         self._holds[call.id] = call
-        self._running.set(len(self._holds))
+        if self._looker is not None:
+            self._running.set(len(self._holds))
+            self._looker.begin()
 
     def ended(self, call: Call) -> None:
         self._holds.pop(call.id, None)
-        self._running.set(len(self._holds))
-        if time.monotonic() - self._looked > _LOOK_EVERY:
-            self.look()
+        if self._looker is not None:
+            self._running.set(len(self._holds))
 
     def __call__(self, event: Settled | Refused | Downgraded) -> None:
         if isinstance(event, Settled):
             if is_a_call(event.entry):
-                self._settled(event.entry)
+                self._ended(event.entry)
         elif isinstance(event, Refused):
             busy, observed = str(event.busy).lower(), str(event.observed).lower()
-            self._refused.labels(str(event.standing.budget), busy, observed).inc()
+            self._refused.labels(self._names.of(event.standing.budget), busy, observed).inc()
         else:
             few = self._few["model"]
             self._downgraded.labels(few.name(event.asked, 0), few.name(event.model, 0)).inc()
 
     def look(self) -> None:
-        """Read what waits in this process. A scrape reads other processes by what their last calls left."""
-        self._looked = time.monotonic()
+        """Read what waits in this process. With several of them each does by itself, every few seconds."""
         self._held.set(sum(call.hold.amount for call in list(self._holds.values()) if call.hold is not None) / 1e9)
-        waiting = waiting_of(self.guard, here=True)
-        if waiting is not None:
-            self._waiting.set(waiting.entries_waiting)
-            self._journal.set(waiting.journal_bytes)
+        known = [at for guard in list(self.guards) if (at := waiting_of(guard, here=True)) is not None]
+        if known:
+            self._waiting.set(sum([at.entries_waiting for at in known]))
+            self._journal.set(sum([at.journal_bytes for at in known]))
+
+    def _refresh(self) -> None:
+        self._pending.all()
+        self.look()
 
     # --- one call ---
 
-    def _settled(self, entry: Entry) -> None:
+    def _count(self, entry: Entry) -> None:
         nanos = max(0, entry.nanos or 0)
         tags = entry.tags
         few = self._few
@@ -149,6 +174,9 @@ class Prometheus:
             *[few[tag].name(tags.value(tag), nanos) for tag in self._by],
         )  # fmt: skip
         series = self._known.get(key)
+        if series is None and len(self._known) >= _MOST_SERIES:
+            key = tuple([OTHER] * len(key))
+            series = self._known.get(key)
         if series is None:
             # Bounded, as each of its parts is. Two threads may make the same: the counters below are one.
             series = self._known[key] = _Series(self, key)
@@ -177,30 +205,40 @@ class _Series:
         self._tokens: dict[str, Any] = {}
 
     def add(self, entry: Entry) -> None:
-        status = entry.status
-        calls = self._calls.get(status)
-        if calls is None:
-            calls = self._calls[status] = self._told.calls.labels(*self._key, status)
-        calls.inc()
-        if entry.nanos is None:
+        cost = None if entry.nanos is None else max(0, entry.nanos) / 1e9
+        if entry.attempts:
+            # What is billed beside a call, at another model's price, is no call of its own.
+            status = entry.status
+            calls = self._calls.get(status)
+            if calls is None:
+                calls = self._calls[status] = self._told.calls.labels(*self._key, status)
+            calls.inc()
+            self._seconds.observe(entry.duration_ns / 1e9)
+            if cost is not None:
+                self._call_cost.observe(cost)
+        if cost is None:
             self._told.unpriced.labels(*self._key).inc()
         else:
-            cost = max(0, entry.nanos) / 1e9
             self._cost.inc(cost)
-            self._call_cost.observe(cost)
         if entry.estimated:
             self._told.estimated.labels(*self._key).inc()
-        for kind, count in zip(_KINDS, _counts(entry.usage), strict=True):
+        for kind, count in zip(KINDS, tokens_of(entry.usage), strict=True):
             if count:
                 tokens = self._tokens.get(kind)
                 if tokens is None:
                     tokens = self._tokens[kind] = self._told.tokens.labels(*self._key, kind)
                 tokens.inc(count)
-        self._seconds.observe(entry.duration_ns / 1e9)
 
 
-def _counts(usage: Usage) -> tuple[int, ...]:
-    return (
-        usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens,
-        usage.reasoning_tokens,
-    )  # fmt: skip
+class _First:
+    """A collector without metrics of its own: has everything counted before the others are read."""
+
+    def __init__(self, refresh: Callable[[], None]) -> None:
+        self._refresh = refresh
+
+    def describe(self) -> Iterable[Any]:
+        return ()
+
+    def collect(self) -> Iterable[Any]:
+        self._refresh()
+        return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from costguard.baggage import travelling
+from costguard.baggage import PREFIX, travelling
 from costguard.errors import MissingExtra
 
 
@@ -15,7 +15,8 @@ def tag_propagator(only: Iterable[str] | None = None) -> Any:
     ``set_global_textmap(CompositePropagator([TraceContextTextMapPropagator(), tag_propagator()]))``
 
     What instruments an HTTP client then adds them to each of its requests, to whomever they go: leave this out, or
-    name few tags, where one of these is not yours. What comes in is not believed here: see `baggage=` of a middleware.
+    name few tags, where one of these is not yours. What comes in is not believed here (see `baggage=` of a middleware),
+    and not handed on: of OpenTelemetry's baggage, which anybody may have sent, tags are left out.
 
     only: the tags to send; all but `route` and `environment` if not given
 
@@ -30,6 +31,9 @@ def tag_propagator(only: Iterable[str] | None = None) -> Any:
 
     class TagPropagator(W3CBaggagePropagator):
         def inject(self, carrier: Any, context: Any = None, *args: Any, **kwargs: Any) -> None:
+            for key in baggage.get_all(context):
+                if key.startswith(PREFIX):
+                    context = baggage.remove_baggage(key, context)
             for key, value in travelling(only=wanted).items():
                 context = baggage.set_baggage(key, value, context)
             super().inject(carrier, context, *args, **kwargs)

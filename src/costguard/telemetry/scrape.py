@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
@@ -25,20 +26,44 @@ class Standings:
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
 
-        found = shared_standings(self._prometheus.guard)
+        guards = list(self._prometheus.guards)
+        found = {str(standing.budget): standing for guard in guards for standing in shared_standings(guard)}
         for name, text in (
             ("limit", "Limit of a budget, in its unit"), ("spent", "Spent of a budget, in its unit"),
             ("held", "Held of a budget for running calls, in its unit"),
         ):  # fmt: skip
             family = GaugeMetricFamily(f"costguard_budget_{name}", text, labels=("budget", "unit"))
-            for standing in found:
-                family.add_metric((str(standing.budget), standing.unit), float(getattr(standing, name)))
+            for budget, standing in found.items():
+                family.add_metric((budget, standing.unit), float(getattr(standing, name)))
             yield family
-        waiting = waiting_of(self._prometheus.guard)
-        if waiting is not None:
-            yield GaugeMetricFamily(
-                "costguard_alerts_undelivered", "Alerts that no channel has taken yet", value=waiting.alerts_undelivered
-            )
+        known = [at for guard in guards if (at := waiting_of(guard)) is not None]
+        if not known:
+            return
+        left = sum([at.alerts_undelivered for at in known])
+        yield GaugeMetricFamily("costguard_alerts_undelivered", "Alerts that no channel has taken yet", value=left)
+        # No counter: an alert that was given up may be told after all.
+        alerts = GaugeMetricFamily("costguard_alerts", "Alerts in the store by outcome", labels=("outcome",))
+        for outcome in sorted({outcome for at in known for outcome in at.alerts}):
+            alerts.add_metric((outcome,), sum([at.alerts.get(outcome, 0) for at in known]))
+        yield alerts
+
+
+_GAUGES = re.compile(r"gauge_live\w+_(?P<pid>\d+)\.db")
+
+
+def forget_dead(directory: str) -> None:
+    """Drop the gauges of processes that are no more. Only gunicorn can be asked to say which of its workers ended."""
+    if os.name != "posix":  # elsewhere to ask for a process may end it
+        return
+    from prometheus_client import multiprocess
+
+    for pid in {int(found["pid"]) for name in os.listdir(directory) if (found := _GAUGES.fullmatch(name))}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]
+        except OSError:
+            continue
 
 
 def scraped(prometheus: Prometheus) -> Any:
@@ -50,10 +75,11 @@ def scraped(prometheus: Prometheus) -> Any:
             return []
 
         def collect(self) -> Iterator[Any]:
-            prometheus.look()
             if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
                 from prometheus_client import multiprocess
 
+                prometheus.look()
+                forget_dead(os.environ["PROMETHEUS_MULTIPROC_DIR"])
                 shared = client.CollectorRegistry()
                 multiprocess.MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
                 yield from shared.collect()

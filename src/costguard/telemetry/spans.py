@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar
+from threading import local
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from costguard.call import Call
-from costguard.telemetry.attributes import COSTS, Value, of_cost
+from costguard.events import Entry
+from costguard.telemetry.attributes import COSTS, SpanAttributes, operation_of
+from costguard.telemetry.theirs import add, is_below, is_of_a_call, told_apart
 
-_OPERATIONS = frozenset(("chat", "text_completion", "embeddings", "generate_content", "responses"))
-_KINDS = frozenset(("LLM", "EMBEDDING"))
 _MOST_INSIDE = 8
+
+SCOPE = "costguard"
 
 
 class Begun:
@@ -37,19 +39,25 @@ _begun: ContextVar[Begun | None] = ContextVar("costguard_begun", default=None)
 _latest: ContextVar[Any] = ContextVar("costguard_latest_span", default=None)
 """A weak reference to the span that began last in this context. Some are made for a call and never made current."""
 
+_watched: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""Providers that tell of the spans that begin, by their ids: once each, however many guards there are."""
+
 
 class Spans:
-    """tracer_provider: OpenTelemetry's global one if None"""
+    """attributes: what a span is told; tracer_provider: OpenTelemetry's global one if None"""
 
-    def __init__(self, tracer_provider: Any) -> None:
+    def __init__(self, tracer_provider: Any, attributes: SpanAttributes) -> None:
         from opentelemetry import trace
 
         self._trace = trace
+        self._attributes = attributes
         self._given = tracer_provider
-        self._tracer = trace.get_tracer("costguard", tracer_provider=tracer_provider)
+        self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
         self._watching: Any = None
+        self._silent = False
         # Those that have a call already: a second call below the same one gets a span of its own.
         self._taken: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+        self._last = local()
 
     def begin(self, call: Call) -> None:
         """In the context of the app."""
@@ -57,11 +65,13 @@ class Spans:
         if provider is not self._watching:
             self._watch(provider)
         around = self._trace.get_current_span()
+        if self._silent and around is self._trace.INVALID_SPAN:
+            return
         theirs: Any = around
         if not self._free(theirs):
             latest = _latest.get()
             theirs = None if latest is None else latest()
-            if theirs is None or not (_below(theirs, around) and self._free(theirs)):
+            if theirs is None or not (is_below(theirs, around) and self._free(theirs)):
                 theirs = None
         if theirs is not None:
             self._taken[theirs] = True
@@ -71,114 +81,96 @@ class Spans:
     def _free(self, span: Any) -> bool:
         return span.is_recording() and is_of_a_call(span) and span not in self._taken
 
-    def forget(self, call: Call) -> Begun | None:
-        """The call is over; what began it."""
+    def drop(self, call: Call) -> None:
+        """A call that was refused, or is not made. The span that was there for it may have another one instead."""
+        begun = call.span
+        if not isinstance(begun, Begun):
+            return
+        if begun.theirs is not None:
+            self._taken.pop(begun.theirs, None)
+        # What began it is kept: where the store was away, it is settled later.
+        _over(begun)
+
+    def _forget(self, call: Call) -> Begun | None:
+        """What began it."""
         begun, call.span = call.span, None
         if not isinstance(begun, Begun):
             return None
-        begun.over = True
-        if _begun.get() is begun:
-            _begun.set(None)
+        _over(begun)
         return begun
 
-    def end(
-        self, call: Call | None, name: str, begin_ns: int, end_ns: int, *, failed: bool,
-        attributes: Callable[[], dict[str, Value]],
-    ) -> None:  # fmt: skip
-        """Tell the attributes of a call that was settled, on one span."""
-        begun = None if call is None else self.forget(call)
+    def end(self, call: Call | None, entry: Entry, asked: str) -> None:
+        """Tell how a call was settled, on one span. asked: the model that the app asked for"""
+        begun = None if call is None else self._forget(call)
         around, found, without = None, False, ""
         if begun is not None:
             around = begun.around
-            theirs = begun.theirs
-            if theirs is None:
-                theirs = next((each for each in begun.inside if is_of_a_call(each)), None)
+            theirs = begun.theirs or self._inside(begun)
             begun.inside = []
             begun.around = begun.theirs = None
             if theirs is not None and theirs.is_recording():
-                _add(theirs, attributes())
+                self._last.told = (entry.at_ns, theirs)
+                add(theirs, self._attributes.of(entry, asked))
                 return
             if theirs is not None:
                 # It ended before the stream did. It has the tokens; a second span with them would count them twice.
                 around, found = theirs, True
                 if COSTS & set(getattr(theirs, "attributes", None) or ()):
                     return
-                without = _told_apart(theirs)
-        context = None if around is None else self._trace.set_span_in_context(around)
+                without = told_apart(theirs)
+        elif not entry.attempts:
+            # Billed beside a call at another model's price, and settled right after it by the same thread.
+            at_ns, around = getattr(self._last, "told", (0, None))
+            around = around if at_ns == entry.at_ns else None
+        if self._silent:
+            return
+        told = self._attributes.of_cost(entry, asked) if found else self._attributes.of(entry, asked)
+        told.pop(without, None)
+        kinds = self._trace.SpanKind
         own = self._tracer.start_span(
-            "costguard.cost" if found else name, context=context, start_time=begin_ns,
-            kind=self._trace.SpanKind.INTERNAL if found else self._trace.SpanKind.CLIENT,
-        )  # fmt: skip
-        if own.is_recording():
-            told = of_cost(attributes()) if found else attributes()
-            told.pop(without, None)
-            own.set_attributes(told)
-            if failed:
-                own.set_status(self._trace.StatusCode.ERROR)
-        own.end(end_time=end_ns)
+            "costguard.cost" if found else f"{operation_of(entry)} {asked}",
+            context=None if around is None else self._trace.set_span_in_context(around),
+            kind=kinds.INTERNAL if found or not entry.attempts else kinds.CLIENT,
+            # At its beginning, as samplers see no others.
+            attributes=told,
+            start_time=entry.at_ns,
+        )
+        if entry.status == "error" and own.is_recording():
+            own.set_status(self._trace.StatusCode.ERROR)
+        self._last.told = (entry.at_ns, own)
+        own.end(end_time=entry.at_ns + entry.duration_ns)
+
+    def _inside(self, begun: Begun) -> Any:
+        """One that an instrumentation below ours made for this call, and not for another that began meanwhile."""
+        for span in begun.inside:
+            if is_of_a_call(span) and span not in self._taken:
+                self._taken[span] = True
+                return span
+        return None
 
     def _watch(self, provider: Any) -> None:
         """Hear of the spans that begin inside of calls. Only the SDK's provider tells; others are done without."""
         self._watching = provider
-        if not hasattr(provider, "add_span_processor"):
+        # What nobody has set up yet, or has switched off, needs no attributes.
+        self._silent = type(provider) in (self._trace.ProxyTracerProvider, self._trace.NoOpTracerProvider)
+        if not hasattr(provider, "add_span_processor") or _watched.get(id(provider)) is provider:
             return
         from opentelemetry.sdk.trace import SpanProcessor
 
         class Inside(SpanProcessor):
             def on_start(self, span: Any, parent_context: Any = None) -> None:
-                _latest.set(ref(span))
                 begun = _begun.get()
+                if getattr(span.instrumentation_scope, "name", "") == SCOPE:
+                    return
+                _latest.set(ref(span))
                 if begun is not None and not begun.over and len(begun.inside) < _MOST_INSIDE:
                     begun.inside.append(span)
 
+        _watched[id(provider)] = provider
         provider.add_span_processor(Inside())
 
 
-def is_of_a_call(span: Any) -> bool:
-    """Whether another instrumentation made this span for a call of an LLM, and not for a chain or an agent."""
-    present = getattr(span, "attributes", None) or {}
-    kind = present.get("openinference.span.kind")
-    if kind is not None:
-        return kind in _KINDS
-    operation = present.get("gen_ai.operation.name")
-    if operation is not None:
-        return operation in _OPERATIONS
-    return any(name in present for name in ("gen_ai.request.model", "gen_ai.system", "llm.request.type"))
-
-
-def _below(span: Any, parent: Any) -> bool:
-    """Whether a span began below this one, or both have none above."""
-    above, around = getattr(span, "parent", None), parent.get_span_context()
-    return above.span_id == around.span_id if above is not None else not around.is_valid
-
-
-def _told_apart(span: Any) -> str:
-    """The cost that an instrumentation tells by itself after its span has ended: Logfire's of streams, as a log."""
-    scope = getattr(getattr(span, "instrumentation_scope", None), "name", "")
-    return "operation.cost" if scope.startswith("logfire") else ""
-
-
-def _add(span: Any, attributes: dict[str, Value]) -> None:
-    """What is there was read by that instrumentation; the cost and whose it is, only we know."""
-    present = getattr(span, "attributes", None) or {}
-    span.set_attributes({name: value for name, value in attributes.items() if name in COSTS or name not in present})
-    ours = COSTS & attributes.keys()
-    if ours:
-        _keep(span, ours)
-
-
-def _keep(span: Any, names: frozenset[str]) -> None:
-    """OpenLIT, Logfire and others write a cost of their own when they end the span, over ours. One call, one cost."""
-    set_one, set_many = span.set_attribute, span.set_attributes
-
-    def set_attribute(key: str, value: Any) -> None:
-        if key not in names:
-            set_one(key, value)
-
-    def set_attributes(attributes: Any) -> None:
-        set_many({key: value for key, value in attributes.items() if key not in names})
-
-    try:
-        span.set_attribute, span.set_attributes = set_attribute, set_attributes
-    except AttributeError:
-        return
+def _over(begun: Begun) -> None:
+    begun.over = True
+    if _begun.get() is begun:
+        _begun.set(None)

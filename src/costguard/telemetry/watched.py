@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 log = logging.getLogger("costguard.telemetry")
 
 
 class Waiting(Protocol):
-    """entries_waiting: entries not in the store yet; journal_bytes; alerts_undelivered"""
+    """entries_waiting: entries not in the store yet; journal_bytes; alerts_undelivered; alerts: all, by outcome"""
 
     @property
     def entries_waiting(self) -> int: ...
@@ -18,6 +18,8 @@ class Waiting(Protocol):
     def journal_bytes(self) -> int: ...
     @property
     def alerts_undelivered(self) -> int: ...
+    @property
+    def alerts(self) -> Mapping[str, int]: ...
 
 
 class Watched(Protocol):
@@ -30,13 +32,11 @@ class Watched(Protocol):
         ...
 
 
-def waiting_of(guard: Watched | None, *, here: bool = False) -> Waiting | None:
+def waiting_of(guard: Watched, *, here: bool = False) -> Waiting | None:
     """What waits; None where that is not known now: an exporter must not fail for it.
 
     here: in this process alone, without asking the store
     """
-    if guard is None:
-        return None
     try:
         return guard.health(here=here)
     except Exception as error:  # noqa: BLE001 - of any store
@@ -44,10 +44,8 @@ def waiting_of(guard: Watched | None, *, here: bool = False) -> Waiting | None:
         return None
 
 
-def shared_standings(guard: Watched | None) -> list[Any]:
+def shared_standings(guard: Watched) -> list[Any]:
     """Those of the budgets that everyone shares; none where the store cannot say."""
-    if guard is None:
-        return []
     try:
         return [standing for standing in guard.standings() if not standing.budget.per]
     except Exception as error:  # noqa: BLE001 - of any store

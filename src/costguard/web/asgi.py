@@ -257,7 +257,9 @@ class Connection:
 def _header_of(scope: Scope) -> Callable[[str], str | None]:
     def header(field: str) -> str | None:
         wanted = field.encode("latin-1")
-        return next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == wanted), None)
+        found = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == wanted]
+        # Several are one with commas between, as servers give them to WSGI apps (RFC 9110, section 5.3).
+        return ", ".join(found) if found else None
 
     return header
 

@@ -15,7 +15,7 @@ from costguard.baggage import read_baggage
 from costguard.errors import ConfigError, CostGuardError, StandingLike
 from costguard.money import from_nanos
 from costguard.tags import Frame, Tags
-from costguard.web.peers import Trust, trusting
+from costguard.web.peers import Peers, Trust
 from costguard.web.refusal import Response, amount, find_refusal, refusal
 
 log = logging.getLogger("costguard.web")
@@ -62,9 +62,9 @@ class Exchange:
     check:    ask the guard before the app runs; the route is not known yet, so budgets that count
               by route are better asked by the route's own decorator
     baggage:  networks (["10.0.0.0/8"]), or a callable of a peer's address, whose W3C baggage is believed: its tags
-              (`costguard.user=alice`) count where nothing else gave them. The peer is who the server says it is: a
-              load balancer's address stands for everyone behind it, so it must take the header off what comes from
-              outside
+              (`costguard.user=alice`) count where nothing else gave them. With networks, all that the request says
+              it was forwarded for (X-Forwarded-For, Forwarded, X-Real-IP) must be in them too. A callable answers for
+              a peer, whoever is behind it: a gateway must take the header off what comes from outside
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Exchange:
         self.cost_headers = cost_headers
         self.amounts = amounts
         self.check = check
-        self.trusted = None if baggage is None else trusting(baggage)
+        self.trusted = None if baggage is None else Peers(baggage)
         self.asks_request = bool(self.asks or self.headers or self.trusted)
 
     def failed(self, name: str, ask: Callable[[Any], Any], cause: BaseException) -> ConfigError:
@@ -144,7 +144,7 @@ class Exchange:
             for name, field in self.headers:
                 if values.get(name) is None and name not in self.fixed:
                     values[name] = header(field)
-            if peer is not None and self.trusted is not None and self.trusted(peer):
+            if peer is not None and self.trusted is not None and self.trusted.believes(peer, header):
                 for name, value in read_baggage(header("baggage")).items():
                     if values.get(name) is None and name not in self.fixed:
                         values[name] = value
