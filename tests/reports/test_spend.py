@@ -113,7 +113,7 @@ def test_a_moment_that_cannot_be_read_is_named(value: Any) -> None:
     [
         ({"by": "us er"}, "by 'us er'"),
         ({"by": "user,user"}, "twice"),
-        ({"where": {"model": "gpt-4o"}}, "where 'model' is not a tag"),
+        ({"where": {"hour": "2026-11-22T10"}}, "where 'hour' is a time"),
         ({"where": {"us er": "x"}}, "tag name 'us er'"),
         ({"since": "1d", "until": "2d"}, "is not before until"),
     ],
@@ -141,6 +141,8 @@ def test_the_json_has_a_stable_shape_with_exact_amounts(ledger: Ledger) -> None:
         "total": {
             "calls": 6, "cost": "5.00", "input_tokens": 2000, "output_tokens": 560, "cache_read_tokens": 0,
             "unpriced_calls": 1, "unpriced_tokens": 1000, "estimated_calls": 1, "estimated_cost": "1.00", "errors": 1,
+            "cache_write_tokens": 0, "reasoning_tokens": 0, "attempts": 6, "cache_share": "0.0000", "latency": 0.0,
+            "refused": 0,
         },
         "unattributed": {"cost": "0.50", "share": "0.1000"},
         "lost_leases": "0.00",
@@ -149,6 +151,8 @@ def test_the_json_has_a_stable_shape_with_exact_amounts(ledger: Ledger) -> None:
         "group": {"user": "alice"}, "share": "0.8000",
         "calls": 2, "cost": "4.00", "input_tokens": 1100, "output_tokens": 220, "cache_read_tokens": 0,
         "unpriced_calls": 0, "unpriced_tokens": 0, "estimated_calls": 1, "estimated_cost": "1.00", "errors": 0,
+        "cache_write_tokens": 0, "reasoning_tokens": 0, "attempts": 2, "cache_share": "0.0000", "latency": 0.0,
+        "refused": 0,
     }  # fmt: skip
     assert (bob["group"], bob["unpriced_calls"], nobody["group"]) == ({"user": "bob"}, 1, {"user": "unattributed"})
 
@@ -169,7 +173,7 @@ def test_the_table_shows_unpriced_and_estimated_beside_the_total(ledger: Ledger)
     assert total == ["total", "$5.00", "100.0", "%", "6", "2,000", "560", "1", "$1.00", "(1)"]
     assert "Not in the total: 1 call without a price (1,000 tokens); they are not free." in text
     assert "Estimated: $1.00 of the total, 1 call whose usage the provider did not report." in text
-    assert "Unattributed: $0.50 (10.0 %) lacks a tag asked for." in text
+    assert "Unattributed: $0.50 (10.0 %) lacks a tag asked for; the middleware or bind_tags() gives it." in text
     assert "Errors: 1 call refused or failed by the provider." in text
 
 

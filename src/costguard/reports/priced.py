@@ -8,16 +8,19 @@ from decimal import Decimal
 from typing import Any
 
 from costguard.events import Entry
-from costguard.ledger.base import LEASE, Ledger, Sum
+from costguard.ledger.base import LEASE, Ledger
+from costguard.ledger.figures import Sum
 from costguard.money import from_nanos, show_usd
 from costguard.prices_shown import price_of, table
 from costguard.pricing.ages import ALERT_DAYS, Ages, StalePrices
 from costguard.pricing.book import PriceBook
 from costguard.pricing.rates import Rates
 from costguard.pricing.reported import is_reported
+from costguard.reports.last_call import last_call
+from costguard.reports.period import Period
 
-NEWEST = 10_000
-"""Entries, the newest, in which the last call of each model is looked for."""
+NEWEST = 500
+"""Entries, the newest, in which the last call of each model is looked for; for the others its last day is."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,16 @@ def priced(ledger: Ledger, book: PriceBook, *, now_ns: int | None = None) -> Pri
         # An adjustment is no call, and has no usage.
         if entry.adjusts is None:
             last.setdefault((entry.provider, entry.model), entry)
+    sums = [one for one in ledger.sums(("provider", "model"), {}) if one.group["provider"] != LEASE[0]]
+    for one in sums:
+        key = (one.group["provider"], one.group["model"])
+        if key not in last:
+            found_entry = last_call(ledger, one.group, Period())
+            if found_entry is not None:
+                last[key] = found_entry
     found = []
-    for one in ledger.sums(("provider", "model"), {}):
+    for one in sums:
         provider, model = one.group["provider"], one.group["model"]
-        if provider == LEASE[0]:
-            continue
         found.append(_priced(book, one, last.get((provider, model)), now))
     order = ("unpriced", "partial", "changed", "ok", "reported")
     found.sort(key=lambda each: (order.index(each.state), each.provider, each.model))

@@ -2,100 +2,55 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from costguard.errors import ConfigError
-from costguard.ledger.base import LEASE, Ledger, Sum
-from costguard.money import from_nanos
+from costguard.ledger.base import LEASE, Ledger
+from costguard.ledger.figures import Sum
+from costguard.reports.asked import COLUMNS, TIMES, Filter, Where, read_by, read_where, tags_of
+from costguard.reports.figures import Spend
+from costguard.reports.period import Period, When, moment, period, show_moment
+from costguard.reports.plain import plain_share, plain_usd
+from costguard.reports.refused import by_group, counted
 from costguard.reports.unpriced import Unpriced, unpriced
-from costguard.tags import UNATTRIBUTED, Tags
+from costguard.tags import UNATTRIBUTED
 
-COLUMNS = ("provider", "model", "operation", "status", "day")
-"""What an entry can be added up by, beside its tags; `day` is the UTC date."""
+__all__ = ["COLUMNS", "Compare", "Spend", "SpendReport", "When", "moment", "plain_usd", "spend"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_AGO = re.compile(r"(\d{1,6})\s*([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_HOW = "write it as 7d, 24h, 30m, 2w, 2026-11-01 or 2026-11-01T09:00+01:00"
-
-When = datetime | timedelta | str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Spend:
-    """What a group of calls adds up to; amounts in USD.
-
-    cost:            of the calls that have a price; `estimated_cost` of it was estimated, over `estimated_calls`
-    unpriced_calls, unpriced_tokens: have no price, and are in no cost: they are not free
-    errors:          calls that the provider refused or failed, counted in `calls`
-    cache_read_tokens: part of the input tokens
-    """
-
-    group: Mapping[str, str]
-    calls: int = 0
-    cost: Decimal = Decimal(0)
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    unpriced_calls: int = 0
-    unpriced_tokens: int = 0
-    estimated_calls: int = 0
-    estimated_cost: Decimal = Decimal(0)
-    errors: int = 0
-
-    @classmethod
-    def of(cls, group: Mapping[str, str], sums: Iterable[Sum]) -> Spend:
-        """The groups of the ledger added up to one."""
-        several = list(sums)
-        return cls(
-            group=dict(group),
-            cost=from_nanos(sum(one.cost for one in several)),
-            estimated_cost=from_nanos(sum(one.estimated_cost for one in several)),
-            **{name: sum(getattr(one, name) for one in several) for name in _COUNTS},
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; amounts as strings."""
-        return {
-            "calls": self.calls,
-            "cost": plain_usd(self.cost),
-            **{name: getattr(self, name) for name in _COUNTS if name != "calls"},
-            "estimated_cost": plain_usd(self.estimated_cost),
-        }
-
-
-_COUNTS = (
-    "calls", "input_tokens", "output_tokens", "cache_read_tokens",
-    "unpriced_calls", "unpriced_tokens", "estimated_calls", "errors",
-)  # fmt: skip
+Compare = Literal["previous"] | tuple[When, When] | None
+"""The period before, or any other one: (since, until)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpendReport:
-    """Spending by group, dearest first (by date if grouped by day first).
+    """Spending by group, dearest first (by date if grouped by day or hour first).
 
     by:           the names it is grouped by: tags, or `COLUMNS`
     since, until: UTC, `until` not included; None: from the first, to the last
-    where:        the tag values that every call has
+    where:        what every call has, by name
     unattributed: USD of the rows that lack at least one of the tags asked for
     unpriced:     the models without a price, with near names
     lost_leases:  USD charged on budgets for leases of workers that died, each budget for itself; in no row
+    before:       the period that it is compared with; then each row and the total have one beside it, and groups of
+                  which nothing is left are rows without calls
+
+    A group all of whose calls were refused is a row without calls, too.
     """
 
     by: tuple[str, ...]
     since: datetime | None
     until: datetime | None
-    where: Mapping[str, str]
+    where: Mapping[str, str | Sequence[str]]
     rows: tuple[Spend, ...]
     total: Spend
     unattributed: Decimal = field(default=Decimal(0))
     lost_leases: Decimal = field(default=Decimal(0))
     unpriced: tuple[Unpriced, ...] = ()
+    before: Period | None = None
 
     def share(self, cost: Decimal) -> Decimal:
         """Part of the total, 0 to 1; 0 where nothing was spent."""
@@ -103,24 +58,27 @@ class SpendReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`: amounts as strings, moments in ISO 8601."""
-        return {
+        told: dict[str, Any] = {
             "by": list(self.by),
-            "since": None if self.since is None else self.since.isoformat(),
-            "until": None if self.until is None else self.until.isoformat(),
-            "where": dict(self.where),
+            "since": show_moment(self.since),
+            "until": show_moment(self.until),
+            "where": show_where(self.where),
             "currency": "USD",
             "total": self.total.to_json(),
             "unattributed": {
                 "cost": plain_usd(self.unattributed),
-                "share": _plain_share(self.share(self.unattributed)),
+                "share": plain_share(self.share(self.unattributed)),
             },
             "lost_leases": plain_usd(self.lost_leases),
             "unpriced": [one.to_json() for one in self.unpriced],
             "rows": [
-                {"group": dict(row.group), "share": _plain_share(self.share(row.cost)), **row.to_json()}
+                {"group": dict(row.group), "share": plain_share(self.share(row.cost)), **row.to_json()}
                 for row in self.rows
             ],
         }
+        if self.before is not None:
+            told["before"] = {"since": show_moment(self.before.since), "until": show_moment(self.before.until)}
+        return told
 
 
 def spend(
@@ -129,92 +87,100 @@ def spend(
     *,
     since: When = None,
     until: When = None,
-    where: Mapping[str, str] | None = None,
+    where: Where | None = None,
+    tz: str = "UTC",
+    compare: Compare = None,
+    percentiles: bool = False,
     now: datetime | None = None,
 ) -> SpendReport:
     """Add up a ledger's entries.
 
     by:     tag names or `COLUMNS`, as a sequence or as "user,feature"; empty: only the total
-    since:  a datetime (UTC if it has no zone), a timedelta before now, or text: "7d", "24h", "2026-11-01"
+    since:  a datetime, a timedelta before now, or text: "7d", "24h", "today", "week", "month", "2026-11-01"
     until:  the same, not included
-    where:  only calls with these tag values ("unattributed": calls without the tag)
+    where:  only calls with these values of tags, provider, model, operation or status ("unattributed": calls without
+            the tag); of a sequence of values any will do
+    tz:     the zone of dates, and of moments without one. The groups "day" and "hour" are those of UTC: `series` cuts
+            time by a zone
+    compare: "previous", or the (since, until) of any other period
+    percentiles: tell what half of the calls, and 95 of 100, took and cost
 
     Raises ConfigError, naming the value, for what cannot be read; StoreUnavailable if the store is away.
     """
-    names = _names(by)
+    names, chosen = read_by(by), read_where(where)
     now = now or datetime.now(UTC)
-    begin, end = moment(since, now, what="since"), moment(until, now, what="until")
-    if begin is not None and end is not None and begin >= end:
-        raise ConfigError(f"since {begin.isoformat()} is not before until {end.isoformat()}: nothing lies between")
-    tags = dict(where or {})
-    for name in tags:
-        if name in COLUMNS:
-            raise ConfigError(f"where {name!r} is not a tag; group by it instead: by {','.join((*names, name))}")
-    Tags(tags)
-    bounds = {"since_ns": _ns(begin), "until_ns": _ns(end)}
-    sums = ledger.sums(names, tags, **bounds)
-    lost = [one for one in ledger.sums(("provider", "operation"), tags, **bounds) if tuple(one.group.values()) == LEASE]
-    if "operation" in names:
-        sums = [one for one in sums if one.group["operation"] != LEASE[1]]
-    rows = [Spend.of(one.group, [one]) for one in sums]
-    rows.sort(key=lambda row: (-row.cost, *row.group.values()))
-    if names[:1] == ("day",):
-        rows.sort(key=lambda row: row.group["day"])
-    asked = [name for name in names if name not in COLUMNS]
+    time = period(since, until, now, tz)
+    before = other_period(compare, time, now)
+    if before is not None and any(name in TIMES for name in names):
+        raise ConfigError(f"by {','.join(names)} has no group to compare a time with; use series(..., compare=)")
+    sums = sums_of(ledger, names, chosen, time)
+    those = counted(ledger, time)
+    refusals = by_group(those, names, chosen)
+    known = {} if refusals is None else refusals
+    none = None if refusals is None else 0
+    rows = [Spend.of_one(one, refused=known.get(tuple(one.group.values()), 0) if known else none) for one in sums]
+    if names and known:
+        there = {tuple(one.group.values()) for one in sums}
+        alone = [group for group in known if group not in there]
+        rows += [Spend(dict(zip(names, group, strict=True)), refused=known[group]) for group in alone]
+        rows.sort(key=lambda row: (-row.cost, *row.group.values()))
+    everything = by_group(those, (), chosen)
+    total = replace(Spend.of({}, sums), refused=None if everything is None else everything.get((), 0))
+    if before is not None:
+        sums_before = sums_of(ledger, names, chosen, before)
+        rows = _compared(names, rows, sums_before, none)
+        total = total.beside(Spend.of({}, sums_before))
+        rows.sort(key=lambda row: (-row.cost, *row.group.values()))
+    if names[:1] in (("day",), ("hour",)):
+        rows.sort(key=lambda row: row.group[names[0]])
+    if percentiles:
+        rows = _with_spread(ledger, rows, names, chosen, time)
+        total = _with_spread(ledger, [total], (), chosen, time)[0]
+    asked = tags_of(names)
     unattributed = [row.cost for row in rows if any(row.group[name] == UNATTRIBUTED for name in asked)]
-    total = Spend.of({}, sums)
-    without = unpriced(ledger.sums(("provider", "model"), tags, **bounds)) if total.unpriced_calls else ()
+    without = unpriced(ledger.sums(("provider", "model"), chosen, **time.bounds)) if total.unpriced_calls else ()
     return SpendReport(
-        names, begin, end, tags, tuple(rows) if names else (), total, sum(unattributed, Decimal(0)),
-        Spend.of({}, lost).cost, without,
+        names, time.since, time.until, chosen, tuple(rows) if names else (), total, sum(unattributed, Decimal(0)),
+        _lost(ledger, chosen, time), without, before,
     )  # fmt: skip
 
 
-def moment(value: When, now: datetime, *, what: str) -> datetime | None:
-    """A point in time, UTC; `what` names it in the ConfigError for one that cannot be read."""
-    if value is None:
+def sums_of(ledger: Ledger, names: Sequence[str], chosen: Filter, time: Period) -> list[Sum]:
+    """Of calls alone: what was charged for lost leases is no call's cost."""
+    sums = ledger.sums(names, chosen, **time.bounds)
+    return [one for one in sums if one.group["operation"] != LEASE[1]] if "operation" in names else sums
+
+
+def other_period(compare: Compare, time: Period, now: datetime) -> Period | None:
+    """The one to compare with. Raises ConfigError for what is none."""
+    if compare is None:
         return None
-    try:
-        if isinstance(value, timedelta):
-            return now - value
-        if isinstance(value, datetime):
-            return _utc(value)
-        if isinstance(value, str):
-            ago = _AGO.fullmatch(value.strip().lower())
-            if ago is not None:
-                return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-            return _utc(datetime.fromisoformat(value.strip()))
-        if isinstance(value, date):
-            return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise ConfigError(f"{what} {value!r} is not a time; {_HOW}")
+    if compare == "previous":
+        return time.before(now)
+    if isinstance(compare, tuple) and len(compare) == 2:
+        return period(compare[0], compare[1], now, time.tz)
+    raise ConfigError(f'compare {compare!r} is no period; write "previous", or (since, until)')
 
 
-def _names(by: Sequence[str] | str) -> tuple[str, ...]:
-    parts = by.split(",") if isinstance(by, str) else by
-    names = tuple(part.strip() for part in parts if part.strip())
-    for name in names:
-        if not name.isidentifier():
-            raise ConfigError(f"by {name!r} is not a tag name nor one of {', '.join(COLUMNS)}; write --by user,feature")
-    if len(set(names)) < len(names):
-        raise ConfigError(f"by {','.join(names)} names something twice")
-    return names
+def show_where(where: Mapping[str, str | Sequence[str]]) -> dict[str, Any]:
+    """A filter in plain values."""
+    return {name: value if isinstance(value, str) else list(value) for name, value in where.items()}
 
 
-def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+def _lost(ledger: Ledger, chosen: Filter, time: Period) -> Decimal:
+    if "provider" in chosen or "operation" in chosen:
+        return Decimal(0)
+    lease: Filter = {**chosen, "provider": LEASE[0], "operation": LEASE[1]}
+    return Spend.of({}, ledger.sums((), lease, **time.bounds)).cost
 
 
-def _ns(value: datetime | None) -> int | None:
-    return None if value is None else (value - _EPOCH) // timedelta(microseconds=1) * 1000
+def _compared(names: Sequence[str], rows: list[Spend], sums_before: list[Sum], refused: int | None) -> list[Spend]:
+    """Each row with what it was before; the groups that are gone as rows without calls."""
+    befores = {tuple(one.group.values()): Spend.of_one(one) for one in sums_before}
+    found = [row.beside(befores.pop(tuple(row.group.values()), None)) for row in rows]
+    return found + [Spend(gone.group, refused=refused).beside(gone) for gone in befores.values() if names]
 
 
-def plain_usd(amount: Decimal) -> str:
-    """Nine places at most, two at least: "0.00", "1.25", "0.000012345"."""
-    whole, _, fraction = f"{amount:f}".partition(".")
-    return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
-
-
-def _plain_share(share: Decimal) -> str:
-    return f"{share:.4f}"
+def _with_spread(ledger: Ledger, rows: list[Spend], names: Sequence[str], chosen: Filter, time: Period) -> list[Spend]:
+    found = {tuple(one.group.values()): one for one in ledger.percentiles(names, chosen, **time.bounds)}
+    return [replace(row, spread=found.get(tuple(row.group.values()))) for row in rows]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from costguard.ledger.base import Sum
+from costguard.ledger.figures import Sum
 from costguard.notice import price_for
 
 _MOST_NEAR = 20
