@@ -291,3 +291,22 @@ def test_they_work_on_postgresql_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     done("grants", "remove", "1")
     done("budgets", "remove", "2")
     assert told("check")["ok"]
+
+
+def test_who_sets_and_removes_budgets_and_why_is_in_the_audit_trail(store: str) -> None:
+    done("budgets", "set", "$5/day per user", "--author", "ann", "--reason", "a new  plan")
+    done("budgets", "set", "$7/day per user", "--author", "bob")
+    assert "is that already" in done("budgets", "set", "$7/day per user", "--author", "bob")
+    done("budgets", "remove", "$9/day per user", "--author", "carol", "--reason", "too many")
+    assert run("budgets", "remove", "2", "--author", "carol").exit_code == 2
+    result = run("budgets", "set", "$5/day per user", "--reason", " ")
+    assert result.exit_code == 2
+    assert "a budget has a reason" in result.stderr
+    ledger = open_ledger(store)
+    found = [(deed.action, deed.author, deed.reason, dict(deed.details)) for deed in ledger.deeds()]
+    ledger.close()
+    assert found == [
+        ("remove budget", "carol", "too many", {"budget": "$7.00/day per user", "number": 2}),
+        ("budget", "bob", "on the command line", {"budget": "$7.00/day per user", "before": "$5.00/day per user"}),
+        ("budget", "ann", "a new plan", {"budget": "$5.00/day per user", "before": None}),
+    ]

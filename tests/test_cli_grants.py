@@ -140,3 +140,22 @@ def test_a_wrong_grant_is_one_line_on_stderr_and_is_not_kept(store: str, argumen
 def test_commands_without_their_arguments_are_usage_errors() -> None:
     for arguments in (["add", "$5/day"], ["add", "$5/day", "10"], ["remove"], ["remove", "first"]):
         assert run("grants", *arguments).exit_code == 2
+
+
+def test_who_gives_and_takes_back_grants_and_why_is_in_the_audit_trail(store: str) -> None:
+    done("grants", "add", "$5/day per user", "10", "--payer", "user=alice", *WHY)
+    done("grants", "remove", "1", "--author", "bob", "--reason", "a  mistake")
+    assert run("grants", "remove", "1", "--author", "bob").exit_code == 2
+    done("grants", "add", "$5/day per user", "10", "--payer", "user=alice", *WHY)
+    done("grants", "remove", "2", "--author", "bob")
+    assert run("grants", "add", "$5/day", "10", "--payer", "user=alice", *WHY).exit_code == 2
+    ledger = open_ledger(store)
+    deeds = ledger.deeds()
+    nonces = [stored.nonce for stored in rules(ledger, history=True).grants]
+    ledger.close()
+    assert [(deed.action, deed.author, deed.reason) for deed in deeds] == [
+        ("take back grant", "bob", "on the command line"), ("grant", "ann", "demo day"),
+        ("take back grant", "bob", "a mistake"), ("grant", "ann", "demo day"),
+    ]  # fmt: skip
+    assert deeds[1].details["payer"] == {"user": "alice"}
+    assert [deeds[3].nonce, deeds[1].nonce] == nonces

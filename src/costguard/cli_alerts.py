@@ -1,4 +1,4 @@
-"""`costguard alerts [preview | list | mute | unmute]`: what rules would tell, what waits, and what is muted."""
+"""`costguard alerts [preview | list | retry | mute | unmute]`: what rules would tell, what waits, and what is muted."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from costguard.windows import read_span
 
 if TYPE_CHECKING:
     from costguard.alerts.rules import Rule
+    from costguard.ledger.base import Ledger
+    from costguard.ledger.parcels import Posted, State
 
 app = typer.Typer(
     help="Alerts: what rules would have told, what waits to be told, and what is muted.",
@@ -45,12 +47,15 @@ RuleLines = Annotated[
 
 
 @app.callback()
-def alerts(context: typer.Context, store: Store = None) -> None:
+def alerts(context: typer.Context, *, store: Store = None, as_json: Json = False) -> None:
     """How many alerts are still to be told."""
     if context.invoked_subcommand is not None:
         return
     with one_line(), ledger_at(store) as ledger:
         left = ledger.undelivered()
+        if as_json:
+            show_json({"undelivered": left})
+            return
         show("every alert is told or given up" if not left else f"{left} alert{'' if left == 1 else 's'} not told yet")
 
 
@@ -104,16 +109,50 @@ def preview(
 
 
 @app.command("list")
-def list_alerts(*, store: Store = None, as_json: Json = False) -> None:
-    """What waits to be told, and the mutes in force."""
+def list_alerts(
+    *,
+    told: Annotated[bool, typer.Option("--told", help="Those that were told and muted, too")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="So many alerts, the latest first")] = 20,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """What waits to be told and what was given up, with why, and the mutes in force."""
+    from costguard.alerts.spoken import clip
     from costguard.ledger.mutes import mutes
+    from costguard.ledger.parcels import STATES, parcel_counts, parcels
 
     with one_line(), ledger_at(store) as ledger:
-        left, found = ledger.undelivered(), mutes(ledger)
+        counts, found = parcel_counts(ledger), mutes(ledger)
+        rows = [(one, _title(one, ledger)) for one in parcels(ledger, STATES if told else _OPEN, most=limit)]
     if as_json:
-        show_json({"undelivered": left, "mutes": [_as_json(one) for one in found]})
+        shown = [
+            {
+                "id": one.parcel.id, "state": one.state, "title": title, "key": one.parcel.key,
+                "created": iso(one.parcel.created_ns), "tries": one.parcel.tries, "told_by": list(one.told_by),
+                "error": one.error, "finished": None if one.finished_ns is None else iso(one.finished_ns),
+            }
+            for one, title in rows
+        ]  # fmt: skip
+        show_json(
+            {"undelivered": counts["waiting"], "counts": counts, "alerts": shown, "mutes": [_as_json(m) for m in found]}
+        )
         return
+    left, given_up = counts["waiting"], counts["given up"]
     show("every alert is told or given up" if not left else f"{left} alert{'' if left == 1 else 's'} not told yet")
+    if given_up:
+        show(f"{given_up} given up: costguard alerts retry ID has one tried again")
+    if rows:
+        show_table(
+            ("id", "state", "since", "tries", "alert", "why"),
+            [
+                (
+                    str(one.parcel.id), one.state, minute(one.parcel.created_ns), str(one.parcel.tries),
+                    clip(title, 100), clip(one.error, 120),
+                )
+                for one, title in rows
+            ],
+            none="",
+        )  # fmt: skip
     show_table(
         ("id", "muted", "until", "by", "reason"),
         [
@@ -122,6 +161,40 @@ def list_alerts(*, store: Store = None, as_json: Json = False) -> None:
         ],
         none="nothing is muted",
     )
+
+
+@app.command()
+def retry(
+    number: Annotated[int, typer.Argument(metavar="ID", help="See: costguard alerts list")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why")] = "",
+    author: Author = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Have an alert tried again that was given up or muted; apps with channels see it within a minute."""
+    from costguard.ledger.parcels import tell_again
+
+    with one_line(), ledger_at(store) as ledger:
+        found = tell_again(ledger, number, author=author_or_login(author), reason=reason)
+        title = _title(found, ledger)
+        if as_json:
+            show_json({"id": number, "was": found.state, "title": title})
+        else:
+            show(f"alert {number} is tried again: {visible(title)}")
+
+
+_OPEN: tuple[State, ...] = ("waiting", "given up")
+
+
+def _title(one: Posted, ledger: Ledger) -> str:
+    from costguard.alerts.price_alert import alert_of
+
+    try:
+        return alert_of(one.parcel, ledger, tops=False).title
+    except (KeyError, TypeError, ValueError):
+        # Of another version: its key says what it is.
+        return one.parcel.key
 
 
 @app.command()
@@ -166,15 +239,20 @@ def mute(
 def unmute(
     number: Annotated[int, typer.Argument(metavar="ID", help="See: costguard alerts list")],
     *,
+    reason: Annotated[str, typer.Option(help="Why")] = "",
     author: Author = None,
     store: Store = None,
+    as_json: Json = False,
 ) -> None:
     """Tell again what was muted."""
     from costguard.ledger.mutes import unmute as end
 
     with one_line(), ledger_at(store) as ledger:
-        ended = end(ledger, number, author_or_login(author))
-        show(f"mute {ended.id} is over: {visible(ended.what)}")
+        ended = end(ledger, number, author_or_login(author), reason=reason)
+        if as_json:
+            show_json(_as_json(ended))
+        else:
+            show(f"mute {ended.id} is over: {visible(ended.what)}")
 
 
 def _as_json(one: Any) -> dict[str, Any]:

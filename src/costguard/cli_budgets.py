@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -11,10 +12,13 @@ import typer
 from costguard.budgets import Budget, Limit
 from costguard.cli_rules import BudgetFile, Found, KnownRules, iso, minute, plain
 from costguard.cli_store import (
+    BY_HAND,
     Author,
     Json,
+    Reason,
     Store,
     author_or_login,
+    deed_of,
     ledger_at,
     one_line,
     pairs,
@@ -24,6 +28,7 @@ from costguard.cli_store import (
 )
 from costguard.errors import ConfigError
 from costguard.ledger.base import Ledger
+from costguard.ledger.stored_rules import StoredBudget
 from costguard.tags import Tags
 from costguard.units import at_rest, from_rest, show_amount
 
@@ -63,19 +68,26 @@ def list_budgets(
 def set_budget(
     rule: Annotated[str, typer.Argument(metavar="RULE", help='Such as "$5/day per user"')],
     *,
+    reason: Reason = BY_HAND,
     author: Author = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Put a budget in force, in place of the one of the database that counts the same for the same payers."""
-    from costguard.ledger import rules
+    from costguard.ledger import rulings
+    from costguard.ledger.rules import rules
 
     with one_line():
         budget = Budget.parse(rule)
         who = author_or_login(author)
         with ledger_at(store) as ledger:
-            before = {stored.identity: stored for stored in rules.rules(ledger).budgets}.get(budget.identity)
-            stored = rules.set_budget(ledger, budget, who)
+            before = {stored.identity: stored for stored in rules(ledger).budgets}.get(budget.identity)
+            deed = deed_of("budget", who, reason, time.time_ns())
+            stored = before
+            if before is None or before.rule != str(budget):
+                # A store that lost its word of it was asked again, and has it already.
+                stored = rulings.set_budget(ledger, budget, deed) or _in_force(ledger, budget)
+            assert stored is not None  # noqa: S101 - it was set
             if as_json:
                 show_json(Found(stored.rule, "database", budget, stored).to_json())
             elif before is not None and before.id == stored.id:
@@ -89,22 +101,43 @@ def set_budget(
 def remove_budget(
     which: Annotated[str, typer.Argument(metavar="NUMBER|RULE", help="As `budgets list` shows it; any limit will do")],
     *,
+    reason: Reason = BY_HAND,
     author: Author = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Take a budget of the database out of force. Those of code and files are removed there."""
-    from costguard.ledger import rules
+    from costguard.ledger import rulings
 
     with one_line():
         chosen = int(which) if which.isascii() and which.isdigit() and len(which) < 10 else Budget.parse(which)
         who = author_or_login(author)
         with ledger_at(store) as ledger:
-            stored = rules.remove_budget(ledger, chosen, who)
+            now = time.time_ns()
+            found = _in_force(ledger, chosen)
+            if found is None:
+                asked = chosen if isinstance(chosen, int) else str(chosen)
+                raise ConfigError(f"the database has no budget {asked!r}; see them with: costguard budgets list")
+            gone = rulings.remove_budget(ledger, found.id, deed_of("remove budget", who, reason, now))
+            stored = gone or replace(found, removed_ns=now, removed_by=who)
             if as_json:
                 show_json(Found(stored.rule, "database", None, stored).to_json())
             else:
                 show(f"budget {stored.id} is removed: {stored.rule}\nWorkers see it within seconds.")
+
+
+def _in_force(ledger: Ledger, which: Budget | int) -> StoredBudget | None:
+    """Of the database: by its number, or one of the same kind, whatever its limit."""
+    from costguard.ledger.rules import rules
+
+    return next(
+        (
+            one
+            for one in rules(ledger).budgets
+            if (one.id == which if isinstance(which, int) else one.identity == which.identity)
+        ),
+        None,
+    )
 
 
 def _all(known: KnownRules, *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -13,10 +14,13 @@ import typer
 from costguard.budgets import Budget
 from costguard.cli_rules import BudgetFile, KnownRules, iso, minute, plain
 from costguard.cli_store import (
+    BY_HAND,
     Author,
     Json,
+    Reason,
     Store,
     author_or_login,
+    deed_of,
     ledger_at,
     one_line,
     pairs,
@@ -26,6 +30,7 @@ from costguard.cli_store import (
 )
 from costguard.errors import ConfigError
 from costguard.grants import NEVER, Grant
+from costguard.ledger.rules import rules
 from costguard.ledger.stored_rules import StoredGrant
 from costguard.tags import Tags
 from costguard.units import from_rest, read_amount, show_amount
@@ -55,7 +60,7 @@ def add_grant(
     as_json: Json = False,
 ) -> None:
     """Add to the limit of one payer, in the running window or until a moment."""
-    from costguard.ledger.rules import add_grant as add
+    from costguard.ledger.rulings import add_grant as add
 
     with one_line():
         now = time.time_ns()
@@ -75,7 +80,9 @@ def add_grant(
                 found.budget is not None and found.budget.account == budget.account
                 for found in KnownRules(ledger, file, now).all
             )
-            stored = add(ledger, grant)
+            deed = deed_of("grant", grant.author, reason, now, budget=budget.title)
+            add(ledger, grant, deed)
+            stored = next(one for one in rules(ledger, history=True).grants if one.nonce == deed.nonce)
             if as_json:
                 show_json(_json(stored) | {"known_budget": known})
                 return
@@ -96,8 +103,6 @@ def list_grants(
     as_json: Json = False,
 ) -> None:
     """The grants in force, oldest first."""
-    from costguard.ledger.rules import rules
-
     with one_line(), ledger_at(store) as ledger:
         now = time.time_ns()
         found = [grant for grant in rules(ledger, history=history).grants if history or not _is_over(grant, now)]
@@ -118,17 +123,24 @@ def list_grants(
 def remove_grant(
     number: Annotated[int, typer.Argument(metavar="NUMBER", help="As `grants list` shows it")],
     *,
+    reason: Reason = BY_HAND,
     author: Author = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Take a grant back. What was spent of it stays spent."""
-    from costguard.ledger.rules import remove_grant as remove
+    from costguard.ledger.rulings import remove_grant as remove
 
     with one_line():
         who = author_or_login(author)
         with ledger_at(store) as ledger:
-            stored = remove(ledger, number, who)
+            now = time.time_ns()
+            found = next((one for one in rules(ledger).grants if one.id == number), None)
+            if found is None:
+                raise ConfigError(f"the database has no grant {number}; see them with: costguard grants list")
+            gone = remove(ledger, number, deed_of("take back grant", who, reason, now))
+            # None: a store that lost its word of it was asked again, and had done it.
+            stored = gone or replace(found, removed_ns=now, removed_by=who)
             if as_json:
                 show_json(_json(stored))
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from costguard.cli_progress import progress
 from costguard.cli_rules import BudgetFile, KnownRules, iso, minute
 from costguard.cli_store import (
     Author,
@@ -72,22 +72,23 @@ def reprice(
         book = PriceBook(prices or None)
         if problems := book.look():
             raise ConfigError("; ".join(problems))
-        found = price_anew(
-            ledger,
-            book,
-            since=None if since == "all" else since,
-            until=until,
-            provider=provider,
-            model=model,
-            per=per,
-            dry_run=dry_run,
-            reported=reported,
-            overridden=overridden,
-            author=None if dry_run and author is None else author_or_login(author),
-            reason=reason,
-            budgets=[one.budget for one in KnownRules(ledger, file, time.time_ns()).all[::-1] if one.budget],
-            progress=_progress if sys.stderr.isatty() else None,
-        )
+        with progress("looking at entries") as tell:
+            found = price_anew(
+                ledger,
+                book,
+                since=None if since == "all" else since,
+                until=until,
+                provider=provider,
+                model=model,
+                per=per,
+                dry_run=dry_run,
+                reported=reported,
+                overridden=overridden,
+                author=None if dry_run and author is None else author_or_login(author),
+                reason=reason,
+                budgets=[one.budget for one in KnownRules(ledger, file, time.time_ns()).all[::-1] if one.budget],
+                progress=tell,
+            )
         if as_json:
             show_json(found.to_json())
         else:
@@ -109,13 +110,7 @@ def _with_balances(ledger: Ledger, balances: str | None) -> Iterator[Ledger]:
         over.close()
 
 
-def _progress(entries: int) -> None:
-    typer.echo(f"\r{entries:,} entries looked at", nl=False, err=True)
-
-
 def _show(found: Repricing) -> None:
-    if sys.stderr.isatty():
-        typer.echo("\r\033[K", nl=False, err=True)
     since = "the first call" if found.since is None else f"{found.since:%Y-%m-%d %H:%M} UTC"
     until = "now" if found.until is None else f"{found.until:%Y-%m-%d %H:%M} UTC"
     show(f"Calls from {since} to {until}, by the prices of their time as they are known now")

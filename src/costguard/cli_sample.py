@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from costguard.cli_store import FAILED, one_line, show, visible
+from costguard.cli_store import FAILED, Json, one_line, show, show_json, visible
 from costguard.errors import ConfigError
 
 
@@ -27,18 +27,24 @@ def send_sample(
     ] = None,
     apprise: Annotated[list[str] | None, typer.Option("--apprise", metavar="URL", help="Repeatable")] = None,
     log: Annotated[bool, typer.Option("--log", help="What the log would say")] = False,
+    as_json: Json = False,
 ) -> None:
     """Send a sample alert. Exit code 1: a channel did not take it."""
     with one_line():
         channels = _channels(slack, slack_token, slack_channel, webhook, secret, apprise or [])
         if log:
-            channels["log"] = lambda alert: show(alert.text)
+            channels["log"] = lambda alert: typer.echo(alert.text, err=as_json)
         if not channels:
             raise ConfigError("no channel given: add --slack URL, --webhook URL, --apprise URL or --log")
-    failed = False
-    for name, channel in channels.items():
-        failed = not _send(name, channel) or failed
-    if failed:
+    said = {name: _send(channel) for name, channel in channels.items()}
+    if as_json:
+        show_json([{"channel": name, "taken": not error, "error": error} for name, error in said.items()])
+    for name, error in said.items():
+        if error:
+            typer.echo(f"costguard: {name} did not take it: {error}", err=True)
+        elif not as_json:
+            show(f"{name} took it")
+    if any(said.values()):
         raise typer.Exit(FAILED)
 
 
@@ -69,13 +75,12 @@ def _channels(  # noqa: PLR0917 - the options of the command
     return {channel.name: channel for channel in made}
 
 
-def _send(name: str, channel: Callable[[Any], Any]) -> bool:
+def _send(channel: Callable[[Any], Any]) -> str:
+    """What was wrong; "" where it was taken."""
     from costguard.alerts.sample import sample
 
     try:
         channel(sample())
     except Exception as error:  # noqa: BLE001  # whatever a service says is what this command is for
-        typer.echo(f"costguard: {name} did not take it: {visible(str(error)) or type(error).__name__}", err=True)
-        return False
-    show(f"{name} took it")
-    return True
+        return visible(str(error)) or type(error).__name__
+    return ""

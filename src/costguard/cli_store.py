@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
+from uuid import uuid4
 
 import typer
 
 from costguard.errors import ConfigError, CostGuardError, StoreUnavailable
 from costguard.ledger.base import Ledger
+from costguard.ledger.deeds import Deed
 
 FAILED, WRONG = 1, 2
 """Exit codes: the store cannot be read or written, or something was found; the command or a setting is wrong."""
@@ -26,6 +30,25 @@ Author = Annotated[
     str | None,
     typer.Option("--author", envvar="COSTGUARD_AUTHOR", metavar="NAME", help="Who does it; by default the login name"),
 ]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="What it is for; written down with who did it and when")
+]
+BY_HAND = "on the command line"
+"""The reason of a change that was made without one."""
+Since = Annotated[str, typer.Option(help="7d, 24h, today, week, month, 2026-11-01, or all")]
+Until = Annotated[str | None, typer.Option(help="The same; not included")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE", help="Only calls with this tag, provider, model, operation or status; repeatable, any of"
+    ),
+]
+Zone = Annotated[str, typer.Option("--tz", metavar="ZONE", help="Whose midnights count, such as Europe/Berlin")]
+
+
+def one_of(*words: str) -> Callable[[str], list[str]]:
+    """For completion in a shell: those that go on as was typed."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 @contextmanager
@@ -89,6 +112,11 @@ def author_or_login(given: str | None) -> str:
     return name
 
 
+def deed_of(action: str, author: str, reason: str, now_ns: int, **details: object) -> Deed:
+    """What a command changes, for the audit trail. Raises ConfigError without an author."""
+    return Deed(uuid4().hex, now_ns, author, action, " ".join(reason.split()), details)
+
+
 def pairs(given: Iterable[str], option: str) -> dict[str, str]:
     """TAG=VALUE, several times or with commas between."""
     found: dict[str, str] = {}
@@ -103,6 +131,19 @@ def pairs(given: Iterable[str], option: str) -> dict[str, str]:
     return found
 
 
+def chosen(where: Iterable[str] | None) -> dict[str, str | list[str]]:
+    """NAME=VALUE, several times: of one name any of the values."""
+    found: dict[str, list[str]] = {}
+    for part in where or ():
+        for name, value in pairs([part], "--where").items():
+            found.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def since_or_all(text: str) -> str | None:
+    return None if text.strip().lower() == "all" else text
+
+
 def show(text: str) -> None:
     """Print; a terminal without UTF-8 shows "?" for what it lacks, instead of a traceback."""
     if hasattr(sys.stdout, "reconfigure"):
@@ -114,6 +155,14 @@ def show_json(value: Any) -> None:
     show(json.dumps(value, indent=2))
 
 
+def terminal() -> dict[str, Any]:
+    """How to draw: `width` in columns, None where it is no terminal; `color`, never where NO_COLOR is set."""
+    if not sys.stdout.isatty():
+        return {"width": None, "color": False}
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return {"width": shutil.get_terminal_size().columns, "color": not plain}
+
+
 def show_table(headings: Sequence[str], lines: Iterable[Sequence[str]], *, none: str) -> None:
     """Lines under headings, in columns as wide as they need; `none` where there is no line."""
     rows = [[visible(cell) for cell in line] for line in lines]
@@ -123,6 +172,11 @@ def show_table(headings: Sequence[str], lines: Iterable[Sequence[str]], *, none:
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     for row in (list(headings), *rows):
         show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def took(seconds: float) -> str:
+    """How long a call took: "44 ms", "1.2 s"."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:,.1f} s"
 
 
 def visible(text: str) -> str:

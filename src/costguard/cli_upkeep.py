@@ -3,43 +3,73 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from costguard.cli_progress import busy, progress
 from costguard.cli_rules import iso, minute, plain
 from costguard.cli_store import FAILED, Json, Store, ledger_at, one_line, show, show_json, show_table
 from costguard.errors import ConfigError
+from costguard.ledger.migrate import HEAD
 from costguard.units import Unit, from_rest, show_amount
 
 if TYPE_CHECKING:
     from costguard.ledger.audit import Audit
+    from costguard.ledger.rollups_upkeep import RollupAudit
 
 
-def migrate(store: Store = None) -> None:
+def migrate(*, store: Store = None, as_json: Json = False) -> None:
     """Create the ledger's tables, or bring them up to date."""
-    with one_line(), ledger_at(store, make=True) as ledger:
-        show(f"{ledger.url} is up to date")
+    with one_line():
+        with busy("bringing the schema up to date"), ledger_at(store, make=True) as ledger:
+            url = ledger.url
+        if as_json:
+            show_json({"store": url, "schema": HEAD})
+        else:
+            show(f"{url} is up to date")
 
 
 def check(
     *,
     repair: Annotated[bool, typer.Option("--repair", help="Make the balances what the rows add up to")] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Make the rollups, which reports read, what the entries add up to"),
+    ] = False,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Compare balances with the entries and holds they are made of. Exit code 1: they differ, and were not repaired."""
+    """Compare balances, and rollups, with the entries and holds they are made of.
+
+    Exit code 1: they differ, and were not made what the rows say.
+    """
     from costguard.ledger.audit import audit
+    from costguard.ledger.rollups_upkeep import audit_rollups
 
     with one_line(), ledger_at(store) as ledger:
-        found = audit(ledger, repair=repair)
+        with busy("comparing balances"):
+            found = audit(ledger, repair=repair)
+        with progress("comparing rollups") as tell:
+            rollups = audit_rollups(ledger, rebuild=rebuild, progress=tell)
         if as_json:
-            show_json(_as_json(found))
+            show_json(_as_json(found) | {"ok": found.ok and rollups.ok, "rollups": asdict(rollups)})
         else:
             _show(found)
-    if not found.ok:
+            _show_rollups(rollups)
+    if not (found.ok and rollups.ok):
         raise typer.Exit(FAILED)
+
+
+def _show_rollups(found: RollupAudit) -> None:
+    if found.differences:
+        differ = f"{_count(found.differences, 'line')} of the rollups of {_count(found.differing_days, 'day')} differed"
+        mended = "and were made what the entries say" if found.rebuilt else "from the entries; mend with: --rebuild"
+        show(f"{differ}, {mended}" if found.rebuilt else f"{differ} {mended}")
+    elif found.days:
+        show(f"rollups of {_count(found.days, 'day')}: all add up")
 
 
 def _show(found: Audit) -> None:
@@ -95,12 +125,16 @@ def retain(
     *,
     before: Annotated[str, typer.Option(metavar="DATE", help="Entries from before it (UTC) are forgotten for good")],
     store: Store = None,
+    as_json: Json = False,
 ) -> None:
     """Forget old entries, for good; balances stay. PostgreSQL forgets whole months."""
     with one_line():
         moment = _date(before)
-        with ledger_at(store) as ledger:
+        with busy("forgetting"), ledger_at(store) as ledger:
             count = ledger.retain(int(moment.timestamp()) * 10**9)
+        if as_json:
+            show_json({"before": f"{moment:%Y-%m-%d}", "forgotten": count})
+        else:
             show(f"{count:,} entr{'y' if count == 1 else 'ies'} from before {moment:%Y-%m-%d} forgotten")
 
 
