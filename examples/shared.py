@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from costguard import Budget, Guard, slack
+from costguard.dashboard import Person
 
 OPENAI_MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o")
 ANTHROPIC_MODEL = os.environ.get("ANTHROPIC_MODEL", "claude-sonnet-4-5")
@@ -26,6 +27,19 @@ def signed_in_user(request: Any) -> str | None:
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return SESSIONS.get(token) if scheme.lower() == "bearer" else None
+
+
+ROLES: dict[str, Literal["viewer", "operator"]] = {"alice": "operator", "bob": "viewer"}
+
+
+def who_sees_costs(request: Any) -> Person | None:
+    """Who may open the dashboard at /costs: alice may change budgets, bob may look, nobody else is let in.
+
+    With DEV=1 a browser without a session is alice: for trying it on your own machine, never for a server.
+    """
+    user = signed_in_user(request) or ("alice" if os.environ.get("DEV") == "1" else None)
+    role = ROLES.get(user or "")
+    return None if user is None or role is None else Person(role, user)
 
 
 def open_guard() -> Guard:

@@ -16,8 +16,17 @@ from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
 from costguard import Guard
+from costguard.dashboard import Dashboard
 from costguard.web.fastapi import install
-from examples.shared import ANTHROPIC_MODEL, EMBEDDING_MODEL, MAX_TOKENS, OPENAI_MODEL, open_guard, signed_in_user
+from examples.shared import (
+    ANTHROPIC_MODEL,
+    EMBEDDING_MODEL,
+    MAX_TOKENS,
+    OPENAI_MODEL,
+    open_guard,
+    signed_in_user,
+    who_sees_costs,
+)
 
 
 class Ask(BaseModel):
@@ -39,6 +48,7 @@ def create_app(guard: Guard | None = None) -> FastAPI:
 
     app = FastAPI(title="Notes assistant", lifespan=lifespan)
     install(app, guard, user=signed_in_user, environment="production", cost_headers=True)
+    app.mount("/costs", Dashboard(guard, authorize=who_sees_costs))
 
     @app.get("/health")
     async def health() -> dict[str, str]:

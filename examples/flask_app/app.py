@@ -11,10 +11,12 @@ from typing import Any
 from anthropic import Anthropic
 from flask import Flask, Response, request
 from openai import OpenAI
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from costguard import Guard
+from costguard.dashboard import Dashboard
 from costguard.web.flask import CostGuard
-from examples.shared import ANTHROPIC_MODEL, MAX_TOKENS, OPENAI_MODEL, open_guard, signed_in_user
+from examples.shared import ANTHROPIC_MODEL, MAX_TOKENS, OPENAI_MODEL, open_guard, signed_in_user, who_sees_costs
 
 
 def create_app(guard: Guard | None = None) -> Flask:
@@ -22,6 +24,8 @@ def create_app(guard: Guard | None = None) -> Flask:
     openai, anthropic = OpenAI(), Anthropic()
     app = Flask(__name__)
     CostGuard(app, guard, user=signed_in_user, environment="production", cost_headers=True)
+    dashboard = Dashboard(guard, authorize=who_sees_costs)
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/costs": dashboard.wsgi()})  # type: ignore[method-assign]
 
     @app.get("/health")
     def health() -> dict[str, str]:
