@@ -5,14 +5,16 @@ TAG    := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]
 VENV   := .venv-$(TAG)
 RUN    := $(VENV)/bin
 
-SYSTEM := chromium
+# What the package index does not have: a browser for the dashboard, and who reads the metrics (promtool comes with it).
+SYSTEM := chromium prometheus
 
 .PHONY: demo test lint types bench setup matrix system clean
 
 demo: setup
 	$(RUN)/python -m examples.demo
 
-test: setup matrix system
+# Other environments and programs are for the tests marked `long`.
+test: setup $(if $(findstring not long,$(TESTS)),,matrix system)
 	$(RUN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: setup
@@ -42,12 +44,13 @@ $(VENV)/.ready: pyproject.toml | $(UV)
 	$(RUN)/python -m tests.matrix --uv $(UV) --into .matrix/$(TAG)
 	touch $@
 
-# A browser for the tests of the dashboard: the package index has none.
 system:
-	@command -v $(SYSTEM) >/dev/null || { \
+	@missing=$$(for name in $(SYSTEM); do command -v $$name >/dev/null || echo $$name; done); \
+	[ -z "$$missing" ] || { \
 	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
-	  $$as apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as apt-get install -qq -y --no-install-recommends $(SYSTEM) >/dev/null; \
-	} || { echo "the tests of the dashboard need Chromium: apt-get install chromium" >&2; exit 1; }
+	  $$as apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	} || { echo "the tests need $(SYSTEM): apt-get install $(SYSTEM)" >&2; exit 1; }
 
 clean:
 	rm -rf .tools .venv-* .matrix dist build

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [middleware] [calls] [streams] [imports] [usage]`: run, print, write `benchmarks/results/`."""
+"""`python -m benchmarks [middleware] [calls] [streams] [imports] [usage] [telemetry]`: run, print, write results/."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.peers import PEERS, interpreter
 from benchmarks.timing import machine, save
 
-BENCHMARKS = ("middleware", "calls", "streams", "imports", "usage")
+BENCHMARKS = ("middleware", "calls", "streams", "imports", "usage", "telemetry")
 
 
 def main() -> int:

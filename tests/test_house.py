@@ -29,7 +29,9 @@ FILE_FLOORS = {
     "terms": 6, "seeding": 6, "beside": 6, "closing": 6, "correcting": 6, "reprice": 6, "rolling": 6, "repricing": 6,
     "notices": 6, "budget_source": 6, "watchers": 6, "health": 6,
     "cli": 8, "cli_store": 8, "cli_rules": 8, "cli_budgets": 8, "cli_grants": 8, "cli_upkeep": 8, "cli_reprice": 8,
-    "cli_prices": 8, "cli_alerts": 8, "cli_sample": 8,
+    "cli_prices": 8, "cli_alerts": 8, "cli_sample": 8, "cli_export": 8, "cli_progress": 8, "cli_tail": 8,
+    "cli_doctor": 8, "cli_dashboard": 8, "cli_explain": 8, "cli_report": 8, "cli_calls": 8, "cli_standings": 8,
+    "doctor": 8, "doctor_app": 8, "doctor_finding": 8, "doctor_ledger": 8, "doctor_setup": 8, "doctor_store": 8,
 }  # fmt: skip
 FLOORS = ROOM_FLOORS | FILE_FLOORS
 """A new file or room is given its floor here; see the map in docs/glossary.md."""

@@ -12,9 +12,11 @@ from typing import Any, Self
 
 from costguard.errors import CostGuardError, StoreUnavailable
 from costguard.ledger.base import Ledger
+from costguard.ledger.refusal_counts import RefusalCounts
 from costguard.offload import Offload
 from costguard.pricing.book import PriceBook
 from costguard.recorder import Recorder
+from costguard.watchers import Watchers
 
 log = logging.getLogger("costguard")
 
@@ -73,7 +75,9 @@ class Closing:
     _outbox: Any
     _schedule: Any
     _recorder: Recorder
+    _refusals: RefusalCounts
     _source: Any
+    _watchers: Watchers
 
     def uninstrument(self) -> None:
         """See `Guard`."""
@@ -82,7 +86,8 @@ class Closing:
     def flush(self, timeout: float = 10.0) -> None:
         """Record and deliver all there is, within `timeout` seconds.
 
-        Raises StoreUnavailable if entries still wait for the store, CostGuardError if alerts are undelivered.
+        Raises StoreUnavailable if entries still wait for the store, CostGuardError if alerts are undelivered that no
+        quiet hours hold back.
         """
         from costguard.providers.collected import drain
 
@@ -98,11 +103,13 @@ class Closing:
             raise StoreUnavailable(
                 f"{waiting} entries are not in the ledger {self.ledger.url} yet; they wait in {where}"
             )
+        self._refusals.write()
         if self._schedule is not None:
             self._schedule.write()
         if self._outbox is not None:
-            left = self._outbox.flush(by.left())
-            if left:
+            # What is held back until the morning has not failed.
+            left = self._outbox.flush(by.left()) - self._outbox.held_back
+            if left > 0:
                 raise CostGuardError(f"{left} alerts are not delivered yet; they are kept and tried again")
 
     def rest(self) -> None:
@@ -115,6 +122,7 @@ class Closing:
             self.flush(5.0)
         except CostGuardError as error:
             log.warning("not all could be brought to the store: %s", error)
+        self._watchers.closing()
 
     def close(self, timeout: float = 10.0) -> None:
         """Uninstrument, flush, and let go of the store, within `timeout` seconds. The errors are those of `flush`.
@@ -137,6 +145,8 @@ class Closing:
         try:
             self.flush(by.left())
         finally:
+            if by.left():  # else the store has kept us waiting all the time, and would again
+                self._watchers.closing()
             if self._outbox is not None:
                 self._outbox.close(by.left(1.0))
             end = getattr(self.ledger, "end", None)

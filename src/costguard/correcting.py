@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from costguard.budget_set import BudgetSet
 from costguard.ledger.base import Ledger
 from costguard.pricing.book import PriceBook
-from costguard.reports.spend import When
 from costguard.repricing import Repricing
+
+if TYPE_CHECKING:
+    from costguard.reports.period import When
 
 
 class Correcting:

@@ -270,4 +270,5 @@ Hook = Callable[[Settled | Refused | Downgraded], Any]
 over the network. It must be quick; what it raises is logged, never passed on.
 
 It may have methods that are called too: `began(call)` before a call is admitted, in the context of the app, and
-`ended(call)` when it is over, whichever way; `attached(guard)` when a guard takes it."""
+`ended(call)` when it is over, whichever way; `attached(guard)` when a guard takes it; `closing()` when the guard is
+closed, or its ASGI server shuts down, while the store still takes what the hook has: again each time."""

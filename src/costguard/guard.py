@@ -23,6 +23,7 @@ from costguard.correcting import Correcting
 from costguard.events import Downgraded, Hold, Hook, Outcome, Refused, Settled
 from costguard.holds import HoldSizer
 from costguard.ledger.base import Ledger
+from costguard.ledger.refusal_counts import RefusalCounts
 from costguard.ledger.stack import Engine, build
 from costguard.notices import Notices
 from costguard.offload import Offload, finished
@@ -67,6 +68,7 @@ class Guard(Asking, Closing, Correcting):
                        once, by a thread that the start does not wait for
     alert_rules:       what else the channels are told, lines such as "burn fast" or "digest daily 09:00"; those of
                        the budget file's [alerts] are added
+    dashboard_url:     where people open the dashboard: alerts link to it
     balances:          "valkey://host:6379/0": balances and holds in Valkey or Redis instead of the store
 
     Raises ConfigError for wrong settings, StoreUnavailable if the store cannot be opened.
@@ -95,6 +97,7 @@ class Guard(Asking, Closing, Correcting):
         balances: str | None = None,
         refresh: float | None = None,
         alert_rules: Iterable[Any] = (),
+        dashboard_url: str | None = None,
     ) -> None:
         collected.notice()
         terms = dict(wait=wait, fit=fit, fit_floor=fit_floor, observe=observe, stop_at_limit=stop_at_limit)  # noqa: C408
@@ -114,8 +117,11 @@ class Guard(Asking, Closing, Correcting):
         self._closed = False
         self.ledger = build(store, engine=engine, journal=journal, balances=balances, told=self._wake)
         self.ledger.open()
-        self._schedule = schedule_of(self.ledger, rules, self._budgets, self._wake)
-        self._outbox = outbox_of(self.ledger, told, self._schedule)
+        self._refusals = RefusalCounts(self.ledger)
+        self._schedule = (
+            schedule_of(self.ledger, rules, self._budgets, self._wake, budget_file, self._refusals) if told else None
+        )
+        self._outbox = outbox_of(self.ledger, told, self._schedule, dashboard_url)
         self._offload = Offload()
         self._overshoot = Overshoot(self.ledger)
         notices = Notices(self.ledger, self._book, self._offload, self._wake)
@@ -147,8 +153,6 @@ class Guard(Asking, Closing, Correcting):
         if self._schedule is not None:
             self._hooks.append(self._schedule.watch)
             self._schedule.begin()
-        elif self._outbox is not None and self.ledger.undelivered():
-            self._wake()
 
     # The two verbs that the provider wrappers call (providers.policy.Policy).
 
@@ -268,8 +272,11 @@ class Guard(Asking, Closing, Correcting):
             self._installed = False
 
     def _emit(self, event: Settled | Refused | Downgraded) -> None:
-        if isinstance(event, Settled) and event.crossings:
-            self._wake()
+        if isinstance(event, Settled):
+            if event.crossings:
+                self._wake()
+        elif isinstance(event, Refused):
+            self._refusals.add(event)
         for hook in self._hooks:
             try:
                 hook(event)

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 from costguard.money import from_nanos
-from costguard.reports.spend import plain_usd
 
 Group = tuple[str, ...]
 
@@ -43,6 +42,9 @@ class Difference:
         return self.after - self.before
 
     def to_json(self) -> dict[str, Any]:
+        # Most apps ask a guard for no report.
+        from costguard.reports.plain import plain_usd
+
         amounts = {name: plain_usd(getattr(self, name)) for name in ("before", "after", "difference")}
         return {"group": dict(self.group), "calls": self.calls, "unpriced": self.unpriced, **amounts}
 
