@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import prometheus_client
 import pytest
 from examples.provider import Provider
 from examples.slack_receiver import SlackReceiver, plain_text
@@ -65,6 +66,8 @@ def page_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sla
         monkeypatch.setenv("SLACK_WEBHOOK_URL", receiver.url)
         monkeypatch.setenv("TAG_SECRET", "a secret that workers share")
         monkeypatch.delenv("COSTGUARD_STORE", raising=False)
+        # What an app does once in its life, several pages do.
+        monkeypatch.setattr(prometheus_client, "REGISTRY", prometheus_client.CollectorRegistry())
         monkeypatch.chdir(tmp_path)
         yield receiver
 

@@ -199,7 +199,7 @@ class Contract:
             await sdk.leave(stream)
         del stream
         await self._collected()
-        policy.wait(1)
+        await policy.told(1)
         guessed(policy.only()[1], "closed")
 
     async def test_a_stream_that_is_dropped_is_settled_once(self, sdk: Speaker, policy: Recording) -> None:
@@ -207,7 +207,7 @@ class Contract:
         await sdk.first(stream)
         del stream
         await self._collected()
-        policy.wait(1)
+        await policy.told(1)
         guessed(policy.only()[1], "closed")
 
     async def test_a_stream_that_is_never_read_is_settled_once(self, sdk: Speaker, policy: Recording) -> None:
@@ -215,7 +215,7 @@ class Contract:
         del stream
         await self._collected()
         if policy.reserved:
-            policy.wait(1)
+            await policy.told(1)
             _, outcome = policy.only()
             assert outcome.status == "closed"
             assert outcome.billable is sdk.streams_send_when_asked
@@ -336,7 +336,7 @@ class Contract:
             # Some SDKs check what they get, and leave the rest unread.
             await read()
         await self._collected()
-        policy.wait(1)
+        await policy.told(1)
         outcome = policy.only()[1]
         assert guessed(outcome, outcome.status).output_tokens >= 1
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -49,6 +52,14 @@ class Recording:
     def wait(self, count: int, timeout: float = 10) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.settled) >= count, timeout), self.settled
+
+    async def told(self, count: int, timeout: float = 10) -> None:
+        """The same where it may need the event loop to come to that, and what was let go of to be collected."""
+        until = time.monotonic() + timeout
+        while len(self.settled) < count:
+            assert time.monotonic() < until, self.settled
+            gc.collect()
+            await asyncio.sleep(0.01)
 
     def only(self) -> tuple[Call, Outcome]:
         """The one call that was made: reserved once, settled once."""

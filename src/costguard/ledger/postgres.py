@@ -35,7 +35,7 @@ T = TypeVar("T")
 log = logging.getLogger("costguard")
 
 _HOUR = 3600 * 10**6
-_TRIES = 3
+_TRIES = 8
 _AGAIN = ("40001", "40P01")
 """A transaction that the server took back because of another one: serialization failure, deadlock."""
 

@@ -1,4 +1,4 @@
-"""One browser for all tests, and for each file one site of each app; tests of a file share a tab where they can."""
+"""For each file a browser and one site of each app; tests of a file share a tab where they can."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ Open = Callable[..., Tab]
 USUAL: dict[str, Any] = {"viewport": WIDE, "reduced_motion": "reduce", "color_scheme": "light"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # As long as it is there an event loop runs in this thread, in which asynchronous tests cannot have theirs.
     with chromium() as launched:
         yield launched
 
