@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,6 +228,9 @@ def test_an_sdk_without_the_functions_that_are_wrapped_is_a_problem(
     (tmp_path / "groq" / "__init__.py").write_text("")
     (tmp_path / "groq" / "_base_client.py").write_text("class NewClient:\n    def send(self): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
+    # Another test of this process may have imported the real one.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "groq"]:
+        monkeypatch.delitem(sys.modules, name)
     problem = next(each for each in look_at_sdks() if each.level == "problem")
     assert "groq" in problem.text
     assert "its calls are not seen" in problem.text

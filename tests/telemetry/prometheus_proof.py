@@ -123,7 +123,10 @@ def await_data(api: httpx.Client) -> None:
 
 
 def query(api: httpx.Client, text: str) -> list[Any]:
-    answer = api.get("/query", params={"query": text}).json()
+    response = api.get("/query", params={"query": text})
+    if response.status_code == 503:
+        return []  # it is still starting
+    answer = response.json()
     if answer["status"] != "success":
         raise SystemExit(f"{text}: {json.dumps(answer)}")
     result: list[Any] = answer["data"]["result"]
