@@ -21,6 +21,10 @@ MOST = 20 * MANY
 """With so many the thread does not keep up: then the calls count themselves, and the memory is not filled."""
 
 
+PATIENCE = 1.0
+"""Seconds that who asks for the counts waits for one call to be counted."""
+
+
 class Later(Generic[T]):
     """count: of one; nobody: whether none will ever ask, so that all are forgotten"""
 
@@ -34,6 +38,7 @@ class Later(Generic[T]):
         """Those that wait are the parent's."""
         self._waiting: deque[T] = deque()
         self._busy = False
+        self._counting = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -45,9 +50,11 @@ class Later(Generic[T]):
             self._many()
 
     def all(self) -> None:
-        """Count those that wait now."""
+        """Count those that wait now; the one that the thread is at has been counted too, unless it takes long."""
         for _ in range(len(self._waiting)):
             self._next()
+        if self._busy and self._counting.acquire(timeout=PATIENCE):
+            self._counting.release()
 
     def _many(self) -> None:
         if self._nobody is not None and self._nobody():
@@ -65,7 +72,9 @@ class Later(Generic[T]):
 
     def _in_thread(self) -> None:
         try:
-            self.all()
+            while self._waiting:
+                with self._counting:
+                    self._next()
         finally:
             self._busy = False
 
