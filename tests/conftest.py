@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+HERE = Path(__file__).parent
 
 LONGEST = (
     "enforcement/test_budget.py", "providers/test_matrix.py", "interop/test_entry_points.py",
@@ -16,11 +19,11 @@ LONGEST = (
 """Files that take minutes: begun first, as workers share the tests by files and the last one is waited for."""
 
 ALIKE = (
-    "test_demo.py", "test_house.py", "test_cli.py", "test_budget_source.py", "pricing/test_rates.py",
-    "pricing/test_catalog.py", "ledger/test_invariants.py", "ledger/test_concurrency.py", "ledger/test_postgres.py",
-    "ledger/test_leases.py", "ledger/test_valkey.py", "ledger/test_batches.py", "ledger/test_adjusting.py",
+    "alerts/", "dashboard/", "ledger/", "pricing/", "reports/", "test_budget_source.py", "test_cli", "test_demo.py",
+    "test_doctor.py", "test_house.py",
 )  # fmt: skip
-"""Files that are `long` as a whole: about databases, processes and arithmetic, more than about Python."""
+"""Beginnings of the paths of tests that are `long` as a whole: about rules, databases, pages and arithmetic, more than
+about the Python that runs them. What patches, forks, threads, ends and collects is run by all."""
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
@@ -29,7 +32,7 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
 
     items.sort(key=turn)
     for item in items:
-        if item.path.as_posix().endswith(tuple([f"tests/{name}" for name in ALIKE])):
+        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).as_posix().startswith(ALIKE):
             item.add_marker("long")
 
 
