@@ -3,8 +3,6 @@ PYTHON ?= python3
 UV     := .tools/bin/uv
 TAG    := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV   := .venv-$(TAG)
-# One more than there are processors: some tests wait for servers and for time to pass.
-JOBS   := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 RUN    := $(VENV)/bin
 
 # What the package index does not have: a browser for the dashboard, and who reads the metrics (promtool comes with it).
@@ -17,7 +15,7 @@ demo: setup
 
 # Other environments and programs are for the tests marked `long`.
 test: setup $(if $(findstring not long,$(TESTS)),,matrix system)
-	$(RUN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(RUN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: setup
 	$(RUN)/ruff check .

@@ -51,10 +51,13 @@ class Later(Generic[T]):
 
     def all(self) -> None:
         """Count those that wait now; the one that the thread is at has been counted too, unless it takes long."""
-        for _ in range(len(self._waiting)):
-            self._next()
-        if self._busy and self._counting.acquire(timeout=PATIENCE):
-            self._counting.release()
+        alone = self._counting.acquire(timeout=PATIENCE)
+        try:
+            for _ in range(len(self._waiting)):
+                self._next()
+        finally:
+            if alone:
+                self._counting.release()
 
     def _many(self) -> None:
         if self._nobody is not None and self._nobody():
