@@ -2,33 +2,16 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from costguard.alerts.alert import Alert, RetryLater, Undeliverable
+from costguard.alerts.alert import RetryLater, Undeliverable
 from costguard.alerts.slack import slack
 from costguard.errors import ConfigError, MissingExtra
+from tests.alerts.alerts import alert
 from tests.alerts.server import Answer, SlackServer
-
-
-def alert(**changes: Any) -> Alert:
-    values: dict[str, Any] = {
-        "key": "k@0.8",
-        "budget": "$5.00/day per user",
-        "name": "",
-        "payer": {"user": "alice"},
-        "fraction": Decimal("0.8"),
-        "spent": Decimal("4.02"),
-        "limit": Decimal(5),
-        "resets_at": datetime(2026, 11, 23, tzinfo=UTC),
-        "at": datetime(2026, 11, 22, 12, tzinfo=UTC),
-        "top_feature": ("chat", Decimal("3.10")),
-        "top_model": ("gpt-4o", Decimal("4.02")),
-    }
-    return Alert(**{**values, **changes})
 
 
 def fields(message: dict[str, Any]) -> dict[str, str]:

@@ -57,12 +57,15 @@ def assert_all_is_there(url: str, directory: Path, acknowledged: list[str], more
     deadline = time.monotonic() + 60
     while any(directory.glob("*.journal")) and time.monotonic() < deadline:
         time.sleep(0.01)
+    left = [path.name for path in directory.iterdir() if path.suffix != ".lock"]
+    assert not any(name.endswith(".journal") for name in left), left
     assert ledger.flush(60) == 0
     ledger.expire(LATER)
     entries = ledger.entries({}, limit=10**6)
     recorded = Counter(entry.call_id for entry in entries)
     assert set(recorded.values()) <= {1}
-    assert not set(acknowledged) - set(recorded)
+    missing = [place for place, call_id in enumerate(acknowledged) if call_id not in recorded]
+    assert not missing, f"{len(missing)} of {len(acknowledged)}, from {missing[0]} to {missing[-1]}; files: {left}"
     answered = [entry for entry in entries if entry.status == "ok"]
     assert len(answered) <= len(acknowledged) + more
     spent = sum(entry.nanos or 0 for entry in entries)

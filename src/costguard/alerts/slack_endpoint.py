@@ -8,15 +8,12 @@ app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/slack/actions": actions.wsg
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
 from costguard.alerts.slack_actions import MOST_BYTES, Actions, Answer
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from costguard.web.asgi import Message, Receive, Send, lifespan
 
 _TOO_LARGE = Answer(413, "too large")
 _NOT_POST = Answer(405, "only POST")
@@ -28,7 +25,7 @@ class SlackActions(Actions):
     async def asgi(self, scope: Message, receive: Receive, send: Send) -> None:
         """An ASGI application."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await lifespan(receive, send)
             return
         if scope["type"] != "http":
             return
@@ -81,11 +78,3 @@ async def _body(receive: Receive) -> bytes | None:
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

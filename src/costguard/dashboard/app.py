@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,10 @@ from costguard.dashboard.hiding import Hiding, Users
 from costguard.dashboard.loopback import TOKEN, Loopback
 from costguard.errors import ConfigError, MissingExtra
 from costguard.ledger.base import Ledger
+from costguard.web.asgi import Message, Receive, Send, lifespan
 
 if TYPE_CHECKING:
     from costguard.guard import Guard
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class Dashboard:
@@ -91,7 +88,7 @@ class Dashboard:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """An ASGI application."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await lifespan(receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "there is nothing here"})
         else:
@@ -113,11 +110,3 @@ class Dashboard:
     def close(self) -> None:
         """Let go of a store that this dashboard opened; it opens it again where it has to."""
         self._desk.close()
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

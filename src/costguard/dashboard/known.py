@@ -51,6 +51,11 @@ class Known:
         self._file = file
         self._now_ns = now_ns
 
+    @property
+    def source(self) -> tuple[int, Path | None]:
+        """What tells dashboards of one store apart that know different budgets."""
+        return id(self._guard), self._file
+
     @cached_property
     def history(self) -> Rules:
         """Of the database, with what was replaced, removed and taken back. Raises StoreUnavailable."""

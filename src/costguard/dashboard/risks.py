@@ -21,7 +21,7 @@ WHY = {"spent": "used up", "near": "nearly used up", "heading": "will not last"}
 KEPT_SECONDS = 15.0
 """A forecast for each of the fullest payers is the dearest part of the page, and moves slowly."""
 
-_kept: WeakKeyDictionary[Ledger, tuple[float, int, RiskReport]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Ledger, tuple[float, object, RiskReport]] = WeakKeyDictionary()
 _lock = Lock()
 
 
@@ -42,9 +42,10 @@ def risks(view: View) -> dict[str, Any]:
 
 
 def _find(view: View) -> RiskReport:
-    ledger, rules = view.known.ledger, version(view.known.ledger)
+    ledger = view.known.ledger
+    rules = (version(ledger), view.known.source)
     with _lock:
-        at, of_rules, found = _kept.get(ledger, (float("-inf"), -1, None))
+        at, of_rules, found = _kept.get(ledger, (float("-inf"), None, None))
     if found is not None and of_rules == rules and time.monotonic() - at < KEPT_SECONDS:
         return found
     found = at_risk(ledger, view.known.chosen, most=MOST, now=view.now)

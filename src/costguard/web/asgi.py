@@ -276,3 +276,12 @@ def _request_types() -> dict[str, Callable[[Scope], object]]:
 
 def _encoded(fields: Any) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+
+
+async def lifespan(receive: Receive, send: Send) -> None:
+    """The answers of an app that has nothing to begin or to end."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
