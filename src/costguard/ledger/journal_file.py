@@ -26,6 +26,9 @@ HEADER = _HEADER.size
 """The file begins with `MAGIC` and the offset up to which the store has everything."""
 
 SUFFIX = ".journal"
+DAMAGED = ".damaged"
+"""Added to the name of a file that could not be read whole."""
+
 _BINARY = getattr(os, "O_BINARY", 0)
 
 if sys.platform == "win32":
@@ -37,8 +40,15 @@ if sys.platform == "win32":
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         os.lseek(fd, 0, os.SEEK_SET)
 
+    def read_at(fd: int, count: int, offset: int) -> bytes:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, count)
+
 else:
     import fcntl
+
+    def read_at(fd: int, count: int, offset: int) -> bytes:
+        return os.pread(fd, count, offset)
 
     def _lock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,18 +57,23 @@ else:
 class JournalFile:
     """An open, locked file. `create` makes one, `adopt` takes over one whose owner is dead.
 
-    end:   offset behind the last whole record
-    moved: offset up to which the store has everything
+    end:     offset behind the last whole record
+    moved:   offset up to which the store has everything
+    damaged: something in it could not be read; it is kept for people, and never replayed again
     """
+
+    _fd = _marker = -1
+    damaged = False
 
     def __init__(self, path: Path, fd: int, end: int, moved: int) -> None:
         self.path = path
         self.end = end
         self.moved = moved
         self.encoder = Encoder()
-        self._fd = fd
         # Of its own: Linux appends whatever is written to a descriptor that was opened to append, pwrite too.
+        # Where the file has gone, `fd` stays the caller's to close: a number that is closed twice may be another's.
         self._marker = os.open(path, os.O_WRONLY | _BINARY)
+        self._fd = fd
         self._synced = 0
         self._syncing = Lock()
 
@@ -127,8 +142,12 @@ class JournalFile:
         return self._fd >= 0 and os.fstat(self._fd).st_nlink > 0
 
     def descriptor(self) -> int:
-        """Another one to read by: of the open file, which may have been removed."""
-        return os.dup(self._fd) if self._fd >= 0 else os.open(self.path, os.O_RDONLY | _BINARY)
+        """Another one to read by: of the open file, which may have been removed.
+
+        It shares its offset with the one that is appended to, so read it with `read_at`.
+        """
+        shared = self._fd >= 0 and sys.platform != "win32"
+        return os.dup(self._fd) if shared else os.open(self.path, os.O_RDONLY | _BINARY)
 
     def append(self, data: bytes) -> None:
         """One write. Raises OSError if not all of it is in the file; then none of it is."""
@@ -175,12 +194,16 @@ class JournalFile:
                 os.write(self._marker, end.to_bytes(8, "little"))
 
     def remove(self) -> None:
+        """Give it up, as the store has everything. One that is damaged is renamed instead."""
         # First from the directory, so that nobody takes the lock of a file that is about to be removed. Windows
         # removes no open file.
         if sys.platform == "win32":
             self.close()
         with suppress(OSError):
-            self.path.unlink()
+            if self.damaged:
+                self.path.rename(self.path.with_name(self.path.name + DAMAGED))
+            else:
+                self.path.unlink()
         self.close()
 
     def close(self) -> None:

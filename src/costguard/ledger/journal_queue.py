@@ -208,11 +208,12 @@ class JournalQueue:
 
     def take(self, most: int) -> list[Kept]:
         """The next entries, in the order they were put. They wait until `done`."""
-        taken: list[Kept] = []
+        # Asked first: as long as it has spilled, nothing comes into the queue.
+        spilled, taken = self._spilled, list[Kept]()
         for queue in (self._kept, self._queue):
             while queue and len(taken) < most:
                 taken.append(queue.popleft())
-        if not taken and self._spilled:
+        if not taken and spilled:
             taken = self._read_back(most)
         for _, _, file, end in taken[-1:]:
             self._taken = (file, end) if file is not None else self._taken
@@ -220,7 +221,7 @@ class JournalQueue:
 
     def _read_back(self, most: int) -> list[Kept]:
         """What was not kept in memory as well, from the files."""
-        file, at = self._taken if self._taken is not None else (None, HEADER)
+        file, at = self._taken or (None, HEADER)
         while True:
             with self._lock:
                 files = self._files
@@ -228,8 +229,8 @@ class JournalQueue:
                     # The store has all of a file that is gone, and of those before it.
                     file, at = files[files.index(file) + 1 if file in files else 0] if files else None, HEADER
                 if file is None or (at >= file.end and file is files[-1]):
-                    self._spilled, self._reader = False, None
                     # All that could be read is in the store: nobody may wait for what could not, and was reported.
+                    self._spilled, self._reader = False, None
                     self.done_entries = self.put_entries
                     return []
                 stop = file.end
@@ -238,9 +239,9 @@ class JournalQueue:
                 reader = self._reader = JournalReader(file, at)
             found = reader.batch(most, stop)
             reader.report()
+            at = reader.at
             if found:
                 return found
-            at = reader.at
 
     def done(self, taken: Sequence[Kept]) -> None:
         """The store has these, which were taken in this order."""
@@ -255,8 +256,7 @@ class JournalQueue:
                     file.remove()
         filed = sum(file is not None for _, _, file, _ in taken)
         self.done_entries += filed
-        if filed < len(taken):
-            self.kept_entries -= len(taken) - filed
+        self.kept_entries -= len(taken) - filed
         self._moved_at = time.time()
         if self._alarmed and self.bytes < self._alarm_at // 2:
             self._alarmed, self._watch_at = False, 0
@@ -285,7 +285,7 @@ class JournalQueue:
                 )  # fmt: skip
 
     def close(self, *, whole: bool) -> None:
-        """Let go of the files; those of which the store has everything are removed. `whole`: only if it has all."""
+        """Let go of the files; those the store has are removed. `whole`: only if it has all."""
         with self._lock:
             if whole and self.entries:
                 return

@@ -9,7 +9,7 @@ from contextlib import suppress
 from zlib import crc32
 
 from costguard.events import Entry, Hold
-from costguard.ledger.journal_file import HEADER, JournalFile
+from costguard.ledger.journal_file import HEADER, JournalFile, read_at
 from costguard.ledger.journal_record import DEFINITION, HEAD, KINDS, MARK, Decoder
 
 log = logging.getLogger("costguard")
@@ -81,12 +81,10 @@ class JournalReader:
             return False
         offset = at - self._chunk_at
         if offset + count > len(self._chunk):
-            os.lseek(self._fd, at, os.SEEK_SET)
-            wanted, parts = min(max(count, _CHUNK), stop - at), []
-            while wanted > 0 and (part := os.read(self._fd, wanted)):
-                parts.append(part)
-                wanted -= len(part)
-            self._chunk, self._chunk_at = b"".join(parts), at
+            wanted, chunk = min(max(count, _CHUNK), stop - at), b""
+            while len(chunk) < wanted and (part := read_at(self._fd, wanted - len(chunk), at + len(chunk))):
+                chunk += part
+            self._chunk, self._chunk_at = chunk, at
         return at - self._chunk_at + count <= len(self._chunk)
 
     def _skip(self, stop: int) -> None:
@@ -100,11 +98,10 @@ class JournalReader:
             if self._head(at, stop)[0]:
                 break
         self._at = min(at, stop)
-        os.lseek(self._fd, begin, os.SEEK_SET)
-        self.skipped.append((begin, self._at - begin, os.read(self._fd, min(_SHOWN, self._at - begin))))
+        self.skipped.append((begin, self._at - begin, read_at(self._fd, min(_SHOWN, self._at - begin), begin)))
 
-    def report(self) -> bool:
-        """Log what could not be read, once; False if it was more than the torn end of the file."""
+    def report(self) -> None:
+        """Log what could not be read, once; the file is damaged if it was more than its torn end."""
         torn = all(begin + length >= self.file.end for begin, length, _ in self.skipped) and not self.broken
         for begin, length, data in self.skipped:
             log.log(
@@ -118,7 +115,7 @@ class JournalReader:
         for begin, error in self.broken:
             log.critical("%s: the record at %d cannot be understood: %r", self.file.path, begin, error)
         self.skipped, self.broken = [], []
-        return torn
+        self.file.damaged |= not torn
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -12,9 +12,6 @@ from costguard.ledger.journal_reader import JournalReader, Kept
 
 log = logging.getLogger("costguard")
 
-DAMAGED = ".damaged"
-"""Added to the name of a file that could not be read whole: kept for people, never replayed again."""
-
 
 class Orphans:
     """The files of a directory that this process has taken over. Their locks keep others away."""
@@ -84,16 +81,13 @@ class Orphans:
             self._reader = None
 
     def _finish(self, file: JournalFile) -> None:
-        whole = self._reader is None or self._reader.report()
+        if self._reader is not None:
+            self._reader.report()
         self._begin_again()
         self._files.remove(file)
-        if whole:
+        if not file.damaged:
             log.info("%s is in the store", file.path)
-            file.remove()
-            return
-        with suppress(OSError):
-            file.path.rename(file.path.with_name(file.path.name + DAMAGED))
-        file.close()
+        file.remove()
 
     def close(self) -> None:
         """Leave them to others. In a forked child, too: the files stay its parent's."""
