@@ -8,6 +8,9 @@ RUN    := $(VENV)/bin
 # What the package index does not have: a browser for the dashboard, and who reads the metrics (promtool comes with it).
 SYSTEM := chromium prometheus
 
+# Hundreds of processes import the same packages, each compiling them again where images forbid to keep the results.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint types bench setup matrix system clean
 
 demo: setup

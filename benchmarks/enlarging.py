@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.ledgers import made_ahead, path_of
 from costguard.ledger.opening import open_ledger
-from costguard.ledger.record import COLUMNS
+from costguard.ledger.record import COLUMNS, EPOCH, stored
 from costguard.ledger.rollups_sql import KEYS, VALUES
 
 _DAY, _HOUR = 86_400 * 10**6, 3_600 * 10**6
@@ -67,13 +67,15 @@ def _in_sqlite(small: str, url: str, times: int, seed: int) -> None:
     connection.execute("COMMIT")
     first, last = connection.execute("SELECT min(at), max(at) FROM small.costguard_entries").fetchone()
     numbers = " UNION ALL ".join([f"SELECT {number} AS n" for number in range(times)])
-    own = {"call_id": "call_id(moment)", "at": "moment", "response_id": "randomblob(length(response_id))"}
+    own = {"call_id": "call_id(moment)", "at": f"moment - {EPOCH}", "response_id": "randomblob(length(response_id))"}
+    names, _ = stored(COLUMNS, packs=True)
     for day in _days(first, last):
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(
-            f"INSERT INTO costguard_entries ({', '.join(COLUMNS)}) "
+            f"INSERT INTO costguard_entries ({', '.join(names)}) "
             f"SELECT {', '.join([own.get(name, name) for name in COLUMNS])} FROM ("
-            f"SELECT e.*, e.at - abs(random()) % min({_SPREAD}, e.at % {_HOUR} + 1) AS moment "
+            f"SELECT {', '.join([f'e.{name}' for name in COLUMNS if name != 'at'])}, "
+            f"e.at - abs(random()) % min({_SPREAD}, e.at % {_HOUR} + 1) AS moment "
             f"FROM small.costguard_entries e, ({numbers}) WHERE e.at >= {day} AND e.at < {day + _DAY}) ORDER BY moment"
         )
         connection.execute("COMMIT")
@@ -83,7 +85,7 @@ def _in_sqlite(small: str, url: str, times: int, seed: int) -> None:
 
 # The time of a UUIDv7, its version, and the rest of a random one.
 _CALL_ID = (
-    "set_byte(substring(int8send(moment / 1000) FROM 3) || substring(random FROM 7), 6, get_byte(random, 6) & 15 | 112)"
+    "set_byte(substring(int8send(new_at / 1000) FROM 3) || substring(random FROM 7), 6, get_byte(random, 6) & 15 | 112)"
 )
 
 
@@ -119,15 +121,15 @@ def _in_postgres(small: str, url: str, times: int) -> None:
         ).fetchall()
         for name, _ in indexes:
             run(f"DROP INDEX {name}")
-        own = {"call_id": _CALL_ID, "at": "moment"}
+        own = {"call_id": _CALL_ID, "at": "new_at"}
         values = ", ".join([own.get(name, name) for name in COLUMNS])
         for day in _days(first, last):
             run(
                 f"INSERT INTO costguard_entries ({names}) SELECT {values} FROM ("
                 "SELECT e.*, uuid_send(gen_random_uuid()) AS random, "
-                f"e.at - floor(random() * least({_SPREAD}, e.at % {_HOUR} + 1))::bigint AS moment "
+                f"e.at - floor(random() * least({_SPREAD}, e.at % {_HOUR} + 1))::bigint AS new_at "
                 f"FROM fewer e, generate_series(1, {times}) WHERE e.at >= {day} AND e.at < {day + _DAY} "
-                "ORDER BY moment) AS more"
+                "ORDER BY new_at) AS more"
             )
         run("DROP TABLE fewer")
         for _, definition in indexes:

@@ -28,9 +28,9 @@ from costguard.ledger.buckets import bucket
 from costguard.ledger.dictionary import Dictionary
 from costguard.ledger.driver import Driver
 from costguard.ledger.opening import open_ledger
-from costguard.ledger.record import COLUMNS, write_entry
+from costguard.ledger.record import COLUMNS, stored, write_entry
 from costguard.ledger.response_ids import pack
-from costguard.ledger.rollups_sql import BUCKET, KEYS, POSTGRES_BUCKET, SQLITE_BUCKET, added_up, change
+from costguard.ledger.rollups_sql import BUCKET, KEYS, change, of_day
 from costguard.ledger.rule import limit_columns
 from costguard.tags import Tags
 
@@ -82,14 +82,13 @@ def make(
 def fill_rollups(connection: sqlite3.Connection, first: int, last: int) -> None:
     """Those of rows that were written past the ledger, between two moments in microseconds since 1970."""
     connection.create_function(BUCKET, 1, bucket, deterministic=True)
-    _roll(connection.execute, first, last, SQLITE_BUCKET)
+    _roll(connection.execute, first, last, sqlite=True)
 
 
-def _roll(execute: Callable[[str], Any], first: int, last: int, bucket: str) -> None:
-    for begin in range(first // _DAY * _DAY, last + 1, _DAY):
-        when = f"e.at >= {begin} AND e.at < {begin + _DAY}"
+def _roll(execute: Callable[[str], Any], first: int, last: int, *, sqlite: bool) -> None:
+    for day in range(first // _DAY, last // _DAY + 1):
         for table in KEYS:
-            execute(change(table, added_up(table, when=when, bucket=bucket)))
+            execute(change(table, of_day(table, day, sqlite=sqlite)))
 
 
 def path_of(url: str) -> str:
@@ -147,10 +146,10 @@ def _insert(url: str, driver: Driver, days: Iterator[list[list[Any]]], traffic: 
     connection = sqlite3.connect(path_of(url), isolation_level=None)
     # A file that is lost with the machine is made again.
     connection.executescript("PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000")
-    marks = ", ".join("?" * len(COLUMNS))
+    names, marks = stored(COLUMNS, packs=True)
     for rows in days:
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(f"INSERT INTO costguard_entries ({', '.join(COLUMNS)}) VALUES ({marks})", rows)
+        connection.executemany(f"INSERT INTO costguard_entries ({', '.join(names)}) VALUES ({', '.join(marks)})", rows)
         connection.execute("COMMIT")
     fill_rollups(connection, *_bounds(traffic))
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -168,7 +167,7 @@ def _copy(url: str, driver: Driver, days: Iterator[list[list[Any]]], traffic: Tr
             with connection.cursor() as cursor, cursor.copy(statement) as copy:
                 for row in rows:
                     copy.write_row(row)
-        _roll(lambda statement: connection.execute(statement.encode()), *_bounds(traffic), POSTGRES_BUCKET)
+        _roll(lambda statement: connection.execute(statement.encode()), *_bounds(traffic), sqlite=False)
         connection.execute("VACUUM ANALYZE")
 
 

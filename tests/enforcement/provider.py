@@ -81,7 +81,7 @@ class Provider:
             raise
 
     def __enter__(self) -> Provider:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -16,7 +13,9 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from costguard import BudgetExceeded, Guard
+from tests.enforcement.proof_processes import start
 from tests.enforcement.provider import GPT_4O_OUTPUT_TOKENS_FOR_TEN_CENTS, Provider
+from tests.enforcement.worker import work
 from tests.ledger.stores import new_url
 
 BUDGET = "$1.00/ever"
@@ -120,32 +119,18 @@ def test_four_processes_on_one_store_spend_the_budget_and_no_more(
     tmp_path: Path, holds: Any, provider: Provider, options: dict[str, int], shared: str, threads: int
 ) -> None:
     store = new_url(shared, tmp_path)
-    given = json.dumps(
-        {
-            "store": store, "budgets": [BUDGET], "holds": holds, "url": provider.url,
-            "calls": 25, "threads": threads, "options": options,
-        }
-    )  # fmt: skip
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.enforcement.worker", given],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
-        for _ in range(4)
-    ]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    results = [json.loads(worker.communicate(timeout=100)[0]) for worker in workers]
-    assert all(worker.returncode == 0 for worker in workers)
-    answered = sum(result["answered"] for result in results)
+    given = {
+        "store": store, "budgets": [BUDGET], "holds": holds, "url": provider.url,
+        "calls": 25, "threads": threads, "options": options,
+    }  # fmt: skip
+    children = [start(work, given) for _ in range(4)]
+    for child in children:
+        assert child.line.recv() == "ready"
+    for child in children:
+        child.line.send("go")
+    answered = sum(child.line.recv() for child in children)
+    for child in children:
+        child.join()
     with Guard(store, budgets=[BUDGET], wait=60) as guard:
         assert_the_budget_was_kept(guard, provider, answered)
 

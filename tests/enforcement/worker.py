@@ -1,23 +1,23 @@
-"""One process of several that share a ledger: makes calls, prints how many were answered and refused."""
+"""One process of several that share a ledger: makes calls, tells how many were answered."""
 
 from __future__ import annotations
 
-import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import Any
 
 from openai import OpenAI
 
 from costguard import BudgetExceeded, Guard
 
 
-def main() -> None:
-    given = json.loads(sys.argv[1])
+def work(given: dict[str, Any], line: Connection) -> None:
+    """Says that it is ready, waits for a word, and works."""
     guard = Guard(given["store"], budgets=given["budgets"], holds=given["holds"], wait=60)
     guard.instrument()
     client = OpenAI(base_url=given["url"], api_key="none", max_retries=0)
-    print("ready", flush=True)
-    sys.stdin.readline()
+    line.send("ready")
+    line.recv()
 
     def call(number: int) -> bool:
         try:
@@ -31,8 +31,4 @@ def main() -> None:
     with ThreadPoolExecutor(given["threads"]) as pool:
         answered = sum(pool.map(call, range(given["calls"])))
     guard.close(60)
-    print(json.dumps({"answered": answered, "refused": given["calls"] - answered}), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    line.send(answered)

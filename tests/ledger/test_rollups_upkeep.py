@@ -76,7 +76,7 @@ def test_rollups_that_are_wrong_are_found_and_rebuilt(shared_url: str) -> None:
         "DELETE FROM costguard_days WHERE status = 0",
         "UPDATE costguard_hours SET cost = cost + 1, entries = entries + 1",
         "DELETE FROM costguard_spreads WHERE part > 64",
-        "INSERT INTO costguard_days SELECT day + 100, group_id, model_id, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 "
+        f"INSERT INTO costguard_days SELECT day + 100, group_id, model_id, 0, {', '.join('1' * 15)} "
         "FROM costguard_spreads WHERE part < 64",
     )
     assert told(ledger) != right

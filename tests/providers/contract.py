@@ -132,11 +132,7 @@ class Contract:
     @pytest.fixture(scope="class")
     @classmethod
     def one_wire(cls) -> Iterator[WireServer]:
-        # What is there already is not looked through by each of the collections below.
-        gc.collect()
-        gc.freeze()
         yield from serving()
-        gc.unfreeze()
 
     @pytest.fixture
     def wire(self, one_wire: WireServer) -> Iterator[WireServer]:

@@ -15,7 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from functools import cache
+from functools import cache, partialmethod
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,6 +68,8 @@ def replay() -> ModuleType:
     spec.loader.exec_module(module)
     # It writes head and body apart, and each answer would wait 40 ms for a delayed acknowledgement.
     module.Handler.disable_nagle_algorithm = True
+    # It looks twice a second whether it shall end.
+    module._Server.serve_forever = partialmethod(module._Server.serve_forever, 0.02)
     return module
 
 

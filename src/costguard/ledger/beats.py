@@ -113,6 +113,7 @@ def _sql_beats(store: SqlLedger, since_ns: int, until_ns: int) -> list[Beat]:
     from sqlalchemy import case, func, select
 
     from costguard.ledger.record import NUMBER_OF
+    from costguard.ledger.selection import within
     from costguard.ledger.tables import metadata
 
     entries = metadata.tables["costguard_entries"].c
@@ -132,12 +133,11 @@ def _sql_beats(store: SqlLedger, since_ns: int, until_ns: int) -> list[Beat]:
             func.sum(case((entries.status == NUMBER_OF["error"], 1), else_=0)),
             func.sum(case((adjusted, 0), else_=entries.attempts)),
         )
-        .where(entries.at >= since_ns // 1000, entries.at < until_ns // 1000)
         .group_by(at, entries.model_id, entries.tags_id)
         .order_by(at)
     )
     with store._driver.reading() as connection:
-        lines = connection.execute(query).fetchall()
+        lines = connection.execute(query.where(*within(connection, since_ns // 1000, until_ns // 1000))).fetchall()
         models, tags = _named(connection, {line[2] for line in lines})
     found = []
     for beat, model_id, tags_id, *counts in lines:
@@ -155,6 +155,7 @@ def _sql_dear(store: SqlLedger, nanos: int, since_ns: int, until_ns: int) -> lis
     from sqlalchemy import select
 
     from costguard.ledger.record import NUMBER_OF
+    from costguard.ledger.selection import within
     from costguard.ledger.tables import metadata
 
     tables = metadata.tables
@@ -165,8 +166,6 @@ def _sql_dear(store: SqlLedger, nanos: int, since_ns: int, until_ns: int) -> lis
         .join_from(tables["costguard_entries"], tables["costguard_models"], models.id == entries.model_id)
         .join(tables["costguard_tag_sets"], sets.id == entries.tags_id)
         .where(
-            entries.at >= since_ns // 1000,
-            entries.at < until_ns // 1000,
             entries.cost >= nanos,
             entries.status != NUMBER_OF["adjusted"],
         )
@@ -174,7 +173,7 @@ def _sql_dear(store: SqlLedger, nanos: int, since_ns: int, until_ns: int) -> lis
         .limit(MOST_DEAR)
     )
     with store._driver.reading() as connection:
-        lines = connection.execute(query).fetchall()
+        lines = connection.execute(query.where(*within(connection, since_ns // 1000, until_ns // 1000))).fetchall()
     return [
         DearCall(str(UUID(bytes=bytes(call_id))), at * 1000, provider, model, tags, int(cost))
         for call_id, at, provider, model, operation, tags, cost in lines

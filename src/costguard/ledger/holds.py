@@ -16,7 +16,7 @@ from costguard.ledger.driver import Driver, Execute
 from costguard.ledger.keys import read_keys, write_keys
 from costguard.ledger.lost import lost_entry
 from costguard.ledger.moves import Moves
-from costguard.ledger.record import INSERT, LOST, write_entry
+from costguard.ledger.record import LOST, insert, write_entry
 from costguard.ledger.rollups import ROLLED, Rolls
 from costguard.tags import Tags
 
@@ -49,7 +49,7 @@ class Holds:
             "JOIN costguard_models m ON m.id = h.model_id JOIN costguard_tag_sets t ON t.id = h.tags_id "
             "WHERE h.expires <= ? ORDER BY h.expires, h.call_id"
         )
-        self._insert_entry = text(INSERT)
+        self._insert_entry = text(insert(packs=driver.packs))
         self._take_expired = text(
             "DELETE FROM costguard_holds WHERE call_id = ? AND expires <= ? RETURNING amount, keys"
         )

@@ -16,7 +16,7 @@ from costguard.ledger.memory_audit import MemoryAudit
 from costguard.ledger.memory_holds import Held
 from costguard.ledger.memory_outbox import MemoryOutbox
 from costguard.ledger.memory_reading import MemoryReading
-from costguard.ledger.room import accounts, amounts, lower, ordered, reached, room
+from costguard.ledger.room import accounts, amounts, lower, ordered, room
 from costguard.ledger.told import Told
 from costguard.notice import News
 
@@ -40,6 +40,7 @@ class MemoryLedger(MemoryReading, MemoryAudit, MemoryAdjusting):
         # What an open end was charged with on each balance.
         self._charged: dict[str, list[tuple[Limit, int]]] = {}
         self._outbox = MemoryOutbox()
+        # As they were last seen.
         self._limits: dict[str, Limit] = {}
         self._kept_from: int | None = None
         self.told = Told()
@@ -64,6 +65,7 @@ class MemoryLedger(MemoryReading, MemoryAudit, MemoryAdjusting):
                 self._hold(hold)
                 return None
             self._charge(now_ns, {limit.key for limit in hold.limits})
+            self._limits.update([(limit.key, limit) for limit in accounts(ordered(hold.limits))])
             found = room([self._standing(limit) for limit in ordered(hold.limits)], amounts(hold), alone=alone)
             if isinstance(found, Refusal):
                 return found
@@ -75,6 +77,11 @@ class MemoryLedger(MemoryReading, MemoryAudit, MemoryAdjusting):
         held = self._holds[hold.call.id] = Held(hold)
         for limit, amount in held.parts:
             (self._balances.get(limit.key) or self._balance(limit))[1] += amount
+            self._limits[limit.key] = limit
+
+    def _seen(self, parts: Iterable[tuple[Limit, int]]) -> list[tuple[Limit, int]]:
+        """The same with each limit as it was last seen: it may have been changed since."""
+        return [(self._limits[limit.key], amount) for limit, amount in parts]
 
     def _free(self, held: Held) -> None:
         for limit, amount in held.parts:
@@ -164,11 +171,11 @@ class MemoryLedger(MemoryReading, MemoryAudit, MemoryAdjusting):
             if held is not None:
                 self._free(held)
                 if hold is None:
-                    limits = [limit for limit, _ in held.parts]
+                    limits = [limit for limit, _ in self._seen(held.parts)]
         charged = None if known is None else self._charged.pop(entry.call_id)
         if charged:
             # All that share the balance: each may have a mark to tell of.
-            sharing = [(limit, charge) for limit, charge in charged if limit.key not in {one.key for one in limits}]
+            sharing = [one for one in self._seen(charged) if one[0].key not in {limit.key for limit in limits}]
             charges = {limit.key: charge for limit, charge in charged}
             sharing += [(limit, charges[limit.key]) for limit in limits if limit.key in charges]
             costs = [(limit, entry.on(limit) - charge) for limit, charge in sharing]
@@ -255,17 +262,10 @@ class MemoryLedger(MemoryReading, MemoryAudit, MemoryAdjusting):
                 streamed=call.streamed, tags=call.tags, amount=held.money,
             )  # fmt: skip
             self._charged[call_id] = held.parts
-            if self._spend(held.parts, now_ns):
+            if self._spend(self._seen(held.parts), now_ns):
                 self.told()
             lost.append(entry)
         return lost
-
-    def balances(self, limits: Sequence[Limit]) -> list[tuple[int, int]]:
-        with self._lock:
-            return [(spent, held) for spent, held in [self._balances.get(limit.key, (0, 0)) for limit in limits]]
-
-    def reached(self, limits: Sequence[Limit]) -> Refusal | None:
-        return reached(limits, self.balances(limits))
 
     def retain(self, before_ns: int) -> int:
         with self._lock:

@@ -7,17 +7,27 @@ from threading import Lock
 from uuid import UUID
 
 from costguard.adjustment import Adjustment
+from costguard.budgets import Limit
 from costguard.events import Entry
-from costguard.ledger.base import LEASE, is_lost_lease
+from costguard.ledger.base import LEASE, Refusal, is_lost_lease
 from costguard.ledger.buckets import bucket
 from costguard.ledger.figures import FACTS, MOMENTS, Order, Percentiles, Sum, Wanted, Where
 from costguard.ledger.record import call_key
+from costguard.ledger.room import reached
 from costguard.ledger.totals import Spread, Totals
 
 
 class MemoryReading:
     _lock: Lock
     _entries: dict[str, Entry]
+    _balances: dict[str, list[int]]
+
+    def balances(self, limits: Sequence[Limit]) -> list[tuple[int, int]]:
+        with self._lock:
+            return [(spent, held) for spent, held in [self._balances.get(limit.key, (0, 0)) for limit in limits]]
+
+    def reached(self, limits: Sequence[Limit]) -> Refusal | None:
+        return reached(limits, self.balances(limits))
 
     def entries(
         self,

@@ -18,7 +18,7 @@ from costguard.errors import ConfigError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD = "0006"
+HEAD = "0007"
 """The revision this version of costguard works with."""
 
 VERSION_TABLE = "costguard_version"

@@ -98,7 +98,7 @@ def drop(execute: Execute, month: tuple[int, int]) -> int:
         for day in days:
             # One at a time, as a statement must not take long.
             when = f"e.at >= {day * DAY} AND e.at < {(day + 1) * DAY}"
-            gone = added_up(table, entries=name, when=when, bucket=POSTGRES_BUCKET, sign="-", ordered=True)
+            gone = added_up(table, entries=f"{name} e", when=when, bucket=POSTGRES_BUCKET, sign="-", ordered=True)
             execute(change(table, gone), ())
     execute(f"DROP TABLE {name}", ())
     return count

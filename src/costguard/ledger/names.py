@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,22 +71,34 @@ class Names:
                 self._places.append((after + moments.index(name), -1))
         for named in (self._sets, self._models):
             if named is not None:
-                lines = connection.execute(select(named).where(named.c.id == named.c.stands))
-                self._values.append({line[0]: tuple(line[2:]) for line in lines})
+                result = connection.execute(select(named).where(named.c.id == named.c.stands))
+                self._values.append({line[0]: tuple(line[2:]) for line in result.cursor.fetchall()})
+                result.close()
+
+    def words(self) -> list[tuple[int, Mapping[int, str]]]:
+        """For each name that is asked for: the place of its number in a line, and what numbers say."""
+        return [
+            (place, {number: values[part] for number, values in self._values[place].items()})
+            if part >= 0
+            else (place, _Words(name))
+            for name, (place, part) in zip(self._by, self._places, strict=True)
+        ]
 
     def groups(self, lines: Sequence[Sequence[Any]]) -> list[tuple[str, ...]]:
         """The values of each line, in words."""
-        if not self._by:
-            return [()] * len(lines)
-        columns = []
-        for name, (place, part) in zip(self._by, self._places, strict=True):
-            numbers = [line[place] for line in lines]
-            if part >= 0:
-                words = {number: values[part] for number, values in self._values[place].items()}
-            else:
-                words = {number: _word(name, number) for number in set(numbers)}
-            columns.append([words[number] for number in numbers])
-        return list(zip(*columns, strict=True))
+        columns = [[words[line[place]] for line in lines] for place, words in self.words()]
+        return list(zip(*columns, strict=True)) if columns else [()] * len(lines)
+
+
+class _Words(dict[int, str]):
+    """What the numbers of a status, a day or an hour say."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __missing__(self, number: int) -> str:
+        found = self[number] = _word(self._name, number)
+        return found
 
 
 def _standing(name: str, number: Any, values: Sequence[Any], chosen: Sequence[Any]) -> CTE:

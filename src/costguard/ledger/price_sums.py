@@ -15,7 +15,6 @@ from costguard.ledger.base import Ledger, is_lost_lease
 from costguard.ledger.figures import FACTS, Wanted, Where
 from costguard.ledger.sql import SqlLedger
 from costguard.pricing.rates import Rates
-from costguard.tags import UNATTRIBUTED
 
 
 @dataclass(slots=True)
@@ -95,54 +94,27 @@ def _value(entry: Entry, name: str) -> str:
 
 
 def _sql_sums(store: SqlLedger, names: tuple[str, ...], wanted: Wanted) -> list[PriceSum]:
-    from sqlalchemy import case, func, select
+    """From the rollups of whole days; from rows where the time begins and ends."""
+    from sqlalchemy import select
 
-    from costguard.ledger.record import NUMBER_OF, STATUSES
-    from costguard.ledger.selection import entry, matching, models, of_calls, tables, tag_sets
+    from costguard.ledger.names import Names
+    from costguard.ledger.price_lines import sources_of
+    from costguard.ledger.selection import found_first, one_moment, tables
+    from costguard.ledger.sums import keys_of
 
-    adjusted = entry.status == NUMBER_OF["adjusted"]
-    call = case((entry.covers.is_not(None), 1), (adjusted, 0), (entry.attempts == 0, 0), else_=1)
-    keys = [entry.model_id, entry.price_id]
-    tagged, by_status = any(name not in FACTS for name in names), "status" in names
-    if tagged:
-        keys.append(entry.tags_id)
-    if by_status:
-        keys.append(entry.status)
-    query = (
-        select(
-            *keys,
-            func.sum(call),
-            func.sum(entry.cost),
-            func.sum(case((adjusted, entry.cost), else_=0)),
-            *[func.sum(entry[name]) for name in COUNTS[3:]],
-        )
-        .where(*matching(wanted), *of_calls((), wanted, entry), entry.cost.is_not(None))
-        .group_by(*keys)
-    )
     prices = tables["costguard_prices"].c
+    keys = [*keys_of(names), "price"]
     with store._driver.reading() as connection:
-        lines = connection.execute(query).fetchall()
-        answered = {row.id: row for row in connection.execute(select(models.id, *[models[one] for one in _PARTS]))}
-        texts = {row.id: row.rates for row in connection.execute(select(prices.id, prices.rates))}
-        sets = {row.id: row.tags for row in connection.execute(select(tag_sets.id, tag_sets.tags))} if tagged else {}
-    rates = {number: Rates.load(texts[number]) for number in {line[1] for line in lines} if number is not None}
-    found: dict[tuple[Any, ...], PriceSum] = {}
-    for line in lines:
-        model_id, price_id, *rest = line
-        tags = sets[rest.pop(0)] if tagged else {}
-        status = STATUSES[rest.pop(0)] if by_status else ""
-        group = tuple(
-            [
-                getattr(answered[model_id], name) if name in _PARTS
-                else status if name == "status" else tags.get(name, UNATTRIBUTED)
-                for name in names
-            ]
-        )  # fmt: skip
-        known = found.get((group, price_id))
-        if known is None:
-            known = found[group, price_id] = PriceSum(dict(zip(names, group, strict=True)), rates.get(price_id))
-        known.add(rest)
-    return list(found.values())
-
-
-_PARTS = ("provider", "model", "operation")
+        one_moment(connection)
+        wanted = found_first(connection, wanted)
+        named = Names(names, wanted, grouped=False)
+        lines = connection.execute(named.added(sources_of(connection, keys, wanted), keys, COUNTS)).fetchall()
+        named.read(connection)
+        numbers = {line[len(keys) - 1] for line in lines}
+        texts = dict(connection.execute(select(prices.id, prices.rates).where(prices.id.in_(numbers))).fetchall())
+    rates = {number: Rates.load(text) for number, text in texts.items()}
+    return [
+        PriceSum(dict(zip(names, group, strict=True)), rates.get(line[len(keys) - 1]), *line[len(keys) :])
+        for group, line in zip(named.groups(lines), lines, strict=True)
+        if any(line[len(keys) :])
+    ]

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy import Connection, Select, func, select, tuple_
 
 from costguard.events import Entry
 from costguard.ledger.figures import Order, Wanted
+from costguard.ledger.id_ranges import newest_first
 from costguard.ledger.record import COLUMNS, call_key, read_entry
-from costguard.ledger.selection import entries_table, entry, matching, models, tables, tag_sets
+from costguard.ledger.selection import (
+    chosen,
+    entries_table,
+    entry,
+    found_first,
+    models,
+    one_moment,
+    tables,
+    tag_sets,
+    within,
+)
 from costguard.pricing.rates import Rates
 from costguard.tags import Tags
 
 _prices = tables["costguard_prices"].c
 
 _MODEL_PARTS = ("provider", "model", "operation")
+
+_FIRST_LOOK = 1_000
+"""Ids that are looked through first where there is no index of times."""
 
 _LEAST = -(1 << 63)
 """Of what costs go by: where none is known it comes last."""
@@ -25,6 +40,8 @@ def entries(
     connection: Connection, wanted: Wanted, *, call_id: str | None, limit: int, order: Order, before: Entry | None
 ) -> list[Entry]:
     by = {"newest": entry.at, "slowest": entry.duration, "dearest": func.coalesce(entry.cost, _LEAST)}[order]
+    one_moment(connection)
+    wanted = found_first(connection, wanted)
     query = (
         select(
             *(entry[name] for name in (*COLUMNS, "adjusts", "covers")),
@@ -35,9 +52,8 @@ def entries(
         .join_from(entries_table, tables["costguard_models"], models.id == entry.model_id)
         .join(tables["costguard_tag_sets"], tag_sets.id == entry.tags_id)
         .outerjoin(tables["costguard_prices"], _prices.id == entry.price_id)
-        .where(*matching(wanted))
+        .where(*chosen(wanted, entry))
         .order_by(by.desc(), entry.id.desc())
-        .limit(limit)
     )
     if call_id is not None:
         query = query.where(entry.call_id == call_key(call_id))
@@ -45,7 +61,24 @@ def entries(
         place = connection.execute(select(entry.id).where(entry.call_id == call_key(before.call_id))).scalar()
         query = query.where(tuple_(by, entry.id) < tuple_(_measure(before, order), place or 0))
     known: dict[int, Tags] = {}
-    found = []
+    found: list[Entry] = []
+    if connection.dialect.name == "sqlite" and order == "newest" and call_id is None:
+        until = wanted.until if before is None else before.at_ns // 1000 + 1
+        for begin, end, ids in newest_first(connection, wanted.since, until, max(_FIRST_LOOK, 2 * limit)):
+            in_time = [
+                ids,
+                entry.at >= max(begin, wanted.since or 0),
+                entry.at < (end if until is None else min(end, until)),
+            ]
+            _read(connection, query.where(*in_time).limit(limit - len(found)), known, found)
+            if len(found) == limit:
+                break
+    else:
+        _read(connection, query.where(*within(connection, wanted.since, wanted.until)).limit(limit), known, found)
+    return found
+
+
+def _read(connection: Connection, query: Select[Any], known: dict[int, Tags], found: list[Entry]) -> None:
     for row in connection.execute(query).mappings():
         number = row["tags_id"]
         if number not in known:
@@ -53,7 +86,6 @@ def entries(
         rates = None if row["rates"] is None else _rates(row["rates"])
         answered = (row["model_provider"], row["model_model"], row["model_operation"])
         found.append(read_entry(row, answered, known[number], rates))
-    return found
 
 
 def _measure(before: Entry, order: Order) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -27,12 +27,30 @@ COLUMNS = (
     "streamed", "attempts", "held", "duration", "response_id", "reason", "keys",
 )  # fmt: skip
 
-INSERT = (
-    f"INSERT INTO costguard_entries ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
-    "ON CONFLICT (call_id) DO NOTHING"
-)
+EPOCH = 1_893_456_000_000_000
+"""2030, in microseconds since 1970. Where space counts moments are kept as their distance from it, in six bytes until
+2034 and in eight from then on; the table's column `at` is made of them."""
 
 _TOLD = ("input", "output", "cache_read", "cache_write_5m")
+
+
+def stored(names: Sequence[str], *, packs: bool) -> tuple[list[str], list[str]]:
+    """The names of columns as they are written, and the marks for their values; `packs`: see `Driver`."""
+    if not packs:
+        return list(names), ["?"] * len(names)
+    return (
+        ["moment" if name == "at" else name for name in names],
+        [f"? - {EPOCH}" if name == "at" else "?" for name in names],
+    )
+
+
+def insert(*, packs: bool) -> str:
+    """The statement that makes a row of the values of `write_entry`, unless there is one of this call."""
+    names, marks = stored(COLUMNS, packs=packs)
+    return (
+        f"INSERT INTO costguard_entries ({', '.join(names)}) VALUES ({', '.join(marks)}) "
+        "ON CONFLICT (call_id) DO NOTHING"
+    )
 
 
 def call_key(call_id: str) -> bytes:

@@ -1,7 +1,7 @@
 """What entries add up to, kept beside them: changed in the transaction that changes the entries, and at its end.
 
-`days` has a line for each day, tag set, model and status. `hours` and `spreads` know of the tags in `COARSE` only, of
-which a ledger has few values: by hour the full sets would be nearly as many as the calls. Everything is UTC.
+`days` has a line for each day, tag set, model, status and price. `hours` and `spreads` know of the tags in `COARSE`
+only, of which a ledger has few values: by hour the full sets would be nearly as many as the calls. Everything is UTC.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COUNTS = (
 
 ROLLED = (
     "at", "model_id", "tags_id", "cost", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
-    "reasoning_tokens", "status", "estimated", "attempts", "duration", "covers",
+    "reasoning_tokens", "status", "estimated", "attempts", "duration", "price_id", "covers",
 )  # fmt: skip
 """Columns of an entry that its lines follow from."""
 
@@ -38,6 +38,10 @@ COST_PARTS = 64
 
 DAY, HOUR = 86_400_000_000, 3_600_000_000
 """Microseconds."""
+
+NO_COST, NO_RATES = 0, -1
+"""The price, in `days`, of entries without a cost, and of those with one that no rates say; else a number of
+`costguard_prices`."""
 
 ADJUSTED, ERROR = NUMBER_OF["adjusted"], NUMBER_OF["error"]
 ANSWERED = frozenset([NUMBER_OF[status] for status in ("ok", "error", "cancelled", "closed")])
@@ -86,16 +90,16 @@ class Rolls:
         buckets: dict[Line, int] = {}
         self._count(found, buckets, self._new, 1)
         self._count(found, buckets, self._gone, -1)
-        for (at, model_id, tags_id, _, _, _, _, _, _, status, *_), covers, by in self._covers:
+        for (at, model_id, tags_id, cost, _, _, _, _, _, status, _, _, _, price_id), covers, by in self._covers:
             # It gave a call its first price: that is no longer one without.
-            line = found[at // HOUR, tags_id, model_id, status]
+            line = found[at // HOUR, tags_id, model_id, status, NO_COST if cost is None else price_id or NO_RATES]
             line[6] -= by
             line[7] -= covers * by
         days: dict[Line, list[int]] = {}
         hours: dict[Line, list[int]] = {}
         groups = self._groups
-        for (hour, tags_id, model_id, status), counts in found.items():
-            _add(days, (hour // 24, tags_id, model_id, status), counts)
+        for (hour, tags_id, model_id, status, price), counts in found.items():
+            _add(days, (hour // 24, tags_id, model_id, status, price), counts)
             _add(hours, (hour, groups[tags_id], model_id, status), counts)
         spreads: dict[Line, list[int]] = {}
         for (day, group_id, model_id, first, place), count in buckets.items():
@@ -112,9 +116,9 @@ class Rolls:
         groups, line_of, count_of = self._groups, lines.get, buckets.get
         for (
             at, model_id, tags_id, cost, tokens_in, tokens_out, read, write, reasoning, status, estimated, attempts,
-            duration,
+            duration, price_id,
         ) in rows:  # fmt: skip
-            key = (at // HOUR, tags_id, model_id, status)
+            key = (at // HOUR, tags_id, model_id, status, NO_COST if cost is None else price_id or NO_RATES)
             line = line_of(key)
             if line is None:
                 line = lines[key] = [0] * len(COUNTS)

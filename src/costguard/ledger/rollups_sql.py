@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from costguard.ledger.buckets import BORDERS
 from costguard.ledger.driver import Execute
-from costguard.ledger.rollups import ADJUSTED, ANSWERED, COST_PARTS, COUNTS, DAY, ERROR, HOUR, WIDTH
+from costguard.ledger.rollups import ADJUSTED, ANSWERED, COST_PARTS, COUNTS, DAY, ERROR, HOUR, NO_COST, NO_RATES, WIDTH
 
 KEYS = {
-    "days": ("day", "tags_id", "model_id", "status"),
+    "days": ("day", "tags_id", "model_id", "status", "price"),
     "hours": ("hour", "group_id", "model_id", "status"),
     "spreads": ("day", "group_id", "model_id", "part"),
 }
@@ -16,6 +16,16 @@ KEYS = {
 VALUES = {"days": COUNTS, "hours": COUNTS, "spreads": tuple([f"c{place}" for place in range(WIDTH)])}
 LENGTH = {"days": DAY, "hours": HOUR, "spreads": DAY}
 """Microseconds of the first part of a key."""
+
+OF_AN_HOUR = f"e.id BETWEEN r.first AND r.last AND e.at / {HOUR} = r.hour"
+"""In SQLite, the entries `e` of a row `r` of `costguard_id_ranges`: each once, as ranges of an hour have no id in
+common."""
+
+OUT_OF_RANGE = (
+    "NOT EXISTS (SELECT 1 FROM costguard_id_ranges r "
+    f"WHERE r.hour = e.at / {HOUR} AND r.first <= e.id AND r.last >= e.id)"
+)
+"""Of the entries `e`: none is so."""
 
 BUCKET = "costguard_bucket"
 """A function of SQLite's that is made for a connection: `costguard.ledger.buckets.bucket`."""
@@ -51,19 +61,22 @@ def one_row(table: str) -> str:
 
 
 def added_up(
-    table: str, *, entries: str = "costguard_entries", when: str, bucket: str, sign: str = "", ordered: bool = False
+    table: str, *, entries: str = "costguard_entries e", when: str, bucket: str, sign: str = "", ordered: bool = False
 ) -> str:
     """A SELECT of the rows that a table has to have: key and values, of the entries `e` that are as `when` says.
 
+    entries: where they come from
     bucket:  the function of the database for `costguard.ledger.buckets.bucket`, with a mark for its argument
     ordered: by key, as rows are locked
     """
-    end = "GROUP BY 1, 2, 3, 4" + (" ORDER BY 1, 2, 3, 4" if ordered else "")
+    places = ", ".join([str(place) for place in range(1, len(KEYS[table]) + 1)])
+    end = f"GROUP BY {places}" + (f" ORDER BY {places}" if ordered else "")
     if table == "days":
-        keys = [f"e.at / {DAY}", "e.tags_id", "e.model_id", "e.status"]
+        price = f"CASE WHEN e.cost IS NULL THEN {NO_COST} ELSE coalesce(e.price_id, {NO_RATES}) END"
+        keys = [f"e.at / {DAY}", "e.tags_id", "e.model_id", "e.status", price]
         sums = ", ".join([f"{sign}{one}" for one in _SUMS])
-        return f"SELECT {', '.join(keys)}, {sums} FROM {entries} e WHERE {when} {end}"
-    grouped = f"{entries} e JOIN costguard_tag_sets t ON t.id = e.tags_id"
+        return f"SELECT {', '.join(keys)}, {sums} FROM {entries} WHERE {when} {end}"
+    grouped = f"{entries} JOIN costguard_tag_sets t ON t.id = e.tags_id"
     if table == "hours":
         keys = [f"e.at / {HOUR}", "t.group_id", "e.model_id", "e.status"]
         sums = ", ".join([f"{sign}{one}" for one in _SUMS])
@@ -82,6 +95,15 @@ def added_up(
     counts = [f"{sign}sum(CASE WHEN place & {WIDTH - 1} = {one} THEN 1 ELSE 0 END)" for one in range(WIDTH)]
     part = f"first + place / {WIDTH}"
     return f"SELECT day, group_id, model_id, {part}, {', '.join(counts)} FROM ({both}) b {end}"
+
+
+def of_day(table: str, day: int, *, sqlite: bool) -> str:
+    """The same of a day (since 1970), by the shortest way to its entries."""
+    if not sqlite:
+        return added_up(table, when=f"e.at >= {day * DAY} AND e.at < {(day + 1) * DAY}", bucket=POSTGRES_BUCKET)
+    ranges = f"costguard_id_ranges r CROSS JOIN costguard_entries e ON {OF_AN_HOUR}"
+    when = f"r.hour >= {day * 24} AND r.hour < {(day + 1) * 24}"
+    return added_up(table, entries=ranges, when=when, bucket=SQLITE_BUCKET)
 
 
 def forget_empty(execute: Execute, before: int) -> None:

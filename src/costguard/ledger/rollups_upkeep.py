@@ -11,16 +11,7 @@ from costguard.ledger.base import Ledger
 from costguard.ledger.driver import Driver, Execute
 from costguard.ledger.months import lock
 from costguard.ledger.rollups import DAY
-from costguard.ledger.rollups_sql import (
-    KEYS,
-    LENGTH,
-    POSTGRES_BUCKET,
-    SQLITE_BUCKET,
-    VALUES,
-    added_up,
-    forget_empty,
-    one_row,
-)
+from costguard.ledger.rollups_sql import KEYS, LENGTH, OUT_OF_RANGE, VALUES, forget_empty, of_day, one_row
 
 Progress = Callable[[int], None]
 """Hears how many days have been looked at."""
@@ -31,7 +22,7 @@ _REBUILD = 3  # of the advisory locks, see `costguard.ledger.months.lock`
 @dataclass(frozen=True, slots=True)
 class RollupAudit:
     """days: that were looked at. differences: lines of rollups that did not say what the entries add up to, in
-    `differing_days` of them. They were corrected if `rebuilt`."""
+    `differing_days` of them, and in SQLite entries that no time leads to. They were corrected if `rebuilt`."""
 
     days: int
     differences: int
@@ -81,8 +72,9 @@ class SqlRollups:
     def audit(self, *, rebuild: bool, progress: Progress | None) -> RollupAudit:
         if rebuild:
             self._driver.transact(self._group)
+        differences = 0 if self._postgres else self._out_of_range(rebuild=rebuild)
         days = list(self._days())
-        differences = differing = 0
+        differing = 0
         for done, day in enumerate(days, 1):
             found = self._count(day)
             if found and rebuild:
@@ -91,7 +83,7 @@ class SqlRollups:
             differing += found > 0
             if progress is not None:
                 progress(done)
-        if rebuild and differences:
+        if rebuild and differing:
             self._driver.transact(forget_empty, (days[-1] + 1) * DAY)
         return RollupAudit(len(days), differences, differing, rebuild)
 
@@ -100,12 +92,27 @@ class SqlRollups:
         for (tags_id,) in execute("SELECT id FROM costguard_tag_sets WHERE group_id IS NULL", ()).fetchall():
             self._group_of(execute, tags_id)
 
+    def _out_of_range(self, *, rebuild: bool) -> int:
+        """Entries that no time leads to, as somebody has changed what triggers keep; see `tables_ranges.IdRange`."""
+        if rebuild:
+            # A change of nothing is one for the triggers.
+            mend = f"UPDATE costguard_entries AS e SET moment = moment WHERE {OUT_OF_RANGE}"
+            return self._driver.transact(lambda execute: execute(mend, ()).rowcount)
+        with self._driver.reading() as connection:
+            count = connection.exec_driver_sql(
+                f"SELECT count(*) FROM costguard_entries e WHERE {OUT_OF_RANGE}"
+            ).scalar()
+        return int(count or 0)
+
     def _days(self) -> Iterator[int]:
         """Those that have entries, or rollups."""
         with self._driver.reading() as connection:
             day: int | None = 0
             while day is not None:
-                least = [f"SELECT min(at) / {DAY} FROM costguard_entries WHERE at >= {day * DAY}"]
+                least = [
+                    f"SELECT min(at) / {DAY} FROM costguard_entries WHERE at >= {day * DAY}" if self._postgres
+                    else f"SELECT min(hour) / 24 FROM costguard_id_ranges WHERE hour >= {day * 24}"
+                ]  # fmt: skip
                 for table, keys in KEYS.items():
                     parts = DAY // LENGTH[table]
                     least.append(
@@ -129,8 +136,7 @@ class SqlRollups:
             f"SELECT {', '.join(keys)}, {', '.join([f'-{value}' for value in values])} FROM costguard_{table} "
             f"WHERE {keys[0]} >= {day * parts} AND {keys[0]} < {(day + 1) * parts}"
         )
-        when = f"e.at >= {day * DAY} AND e.at < {(day + 1) * DAY}"
-        true = added_up(table, when=when, bucket=POSTGRES_BUCKET if self._postgres else SQLITE_BUCKET)
+        true = of_day(table, day, sqlite=not self._postgres)
         names = [f"k{place}" for place in range(len(keys))]
         grouped = ", ".join(names)
         sums = ", ".join([f"CAST(sum({value}) AS bigint)" for value in values])

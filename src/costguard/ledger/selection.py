@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, or_, select
 
 from costguard.ledger.base import LEASE
 from costguard.ledger.figures import Wanted
+from costguard.ledger.id_ranges import of_time
 from costguard.ledger.record import NUMBER_OF
 from costguard.ledger.rollups import COARSE
 from costguard.ledger.tables import metadata
@@ -33,13 +34,14 @@ def one_moment(connection: Connection) -> None:
         connection.execution_options(isolation_level="REPEATABLE READ")
 
 
-def matching(wanted: Wanted) -> list[ColumnElement[bool]]:
+def matching(connection: Connection, wanted: Wanted) -> list[ColumnElement[bool]]:
     """On the entries."""
-    return [*within(wanted.since, wanted.until), *chosen(wanted, entry)]
+    return [*within(connection, wanted.since, wanted.until), *chosen(wanted, entry)]
 
 
-def within(since: int | None, until: int | None) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
+def within(connection: Connection, since: int | None, until: int | None) -> list[ColumnElement[bool]]:
+    """On the entries: of a time in microseconds since 1970."""
+    found = of_time(connection, since, until)
     if since is not None:
         found.append(entry.at >= since)
     if until is not None:

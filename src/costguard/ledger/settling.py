@@ -15,7 +15,7 @@ from costguard.ledger.holds import Holds
 from costguard.ledger.keys import charged_keys, read_keys
 from costguard.ledger.leased import Leased
 from costguard.ledger.moves import Moves
-from costguard.ledger.record import COLUMNS, INSERT, LOST, PENDING, call_key, write_entry
+from costguard.ledger.record import COLUMNS, LOST, PENDING, call_key, insert, stored, write_entry
 from costguard.ledger.rollups import Rolls
 from costguard.ledger.room import ordered
 
@@ -74,9 +74,10 @@ class Settling:
         self._bulk = driver.bulk
         self._packs = driver.packs
         self._rolls = rolls
-        self._insert = driver.text(INSERT)
+        self._insert = driver.text(insert(packs=driver.packs))
+        names, marks = stored(COLUMNS, packs=driver.packs)
         self._replace = driver.text(
-            f"UPDATE costguard_entries SET {', '.join(f'{name} = ?' for name in COLUMNS)} "
+            f"UPDATE costguard_entries SET {', '.join(map(' = '.join, zip(names, marks, strict=True)))} "
             f"WHERE call_id = ? AND status IN ({PENDING}, {LOST})"
         )
 

@@ -13,7 +13,7 @@ from costguard.ledger.deeds import NOTHING, Adjusted, Deed, Deeds
 from costguard.ledger.dictionary import Dictionary
 from costguard.ledger.driver import Driver, Execute
 from costguard.ledger.outbox import Outbox
-from costguard.ledger.record import NUMBER_OF, call_key, clean
+from costguard.ledger.record import NUMBER_OF, call_key, clean, stored
 from costguard.ledger.rollups import Rolls
 from costguard.ledger.rule import read_limit
 
@@ -86,9 +86,10 @@ class Adjusting:
     ) -> Adjusted:
         new: list[Adjustment] = []
         for lot in _lots(rows):
-            marks = ", ".join([f"({', '.join('?' * len(_COLUMNS))})"] * len(lot))
+            names, marks = stored(_COLUMNS, packs=self._driver.packs)
+            values = ", ".join([f"({', '.join(marks)})"] * len(lot))
             insert = (
-                f"INSERT INTO costguard_entries ({', '.join(_COLUMNS)}) VALUES {marks} "
+                f"INSERT INTO costguard_entries ({', '.join(names)}) VALUES {values} "
                 "ON CONFLICT (call_id) DO NOTHING RETURNING call_id"
             )
             ids = execute(self._driver.text(insert), [value for row in lot for value in row]).fetchall()
@@ -109,8 +110,9 @@ class Adjusting:
         rolls = self._rolls(execute)
         for row in rows:
             if row[0] in recorded:
-                _, at, model_id, tags_id, _, cost, status, estimated, attempts, _, _, covers = row
-                rolls.come((at, model_id, tags_id, cost, 0, 0, 0, 0, 0, status, estimated, attempts, 0, covers))
+                _, at, model_id, tags_id, price_id, cost, status, estimated, attempts, _, _, covers = row
+                tokens = (0, 0, 0, 0, 0)
+                rolls.come((at, model_id, tags_id, cost, *tokens, status, estimated, attempts, 0, price_id, covers))
         self._driver.bulk.roll(execute, rolls)
         return Adjusted(frozenset([one.call_id for one in new]), tuple(told))
 

@@ -13,6 +13,8 @@ from costguard.ledger.driver import Driver, Execute
 from costguard.ledger.keys import read_keys
 from costguard.ledger.months import lock
 from costguard.ledger.record import LOST, NUMBER_OF, PENDING
+from costguard.ledger.rollups import HOUR
+from costguard.ledger.rollups_sql import OF_AN_HOUR
 from costguard.ledger.rule import read_limit
 from costguard.tags import Tags
 
@@ -41,8 +43,8 @@ _READ = " UNION ALL ".join(
                 "THEN 0 ELSE 1 END)",
             ],
             [],
-            "FROM (SELECT DISTINCT start, until FROM costguard_balances) w JOIN costguard_entries e "
-            "ON e.at >= w.start AND e.at < coalesce(w.until, 9223372036854775807) "
+            "FROM (SELECT DISTINCT start, until FROM costguard_balances) w {join} "
+            "AND e.at >= w.start AND e.at < coalesce(w.until, 9223372036854775807) "
             f"WHERE e.status NOT IN {_OPEN} GROUP BY w.start, w.until, e.tags_id",
         ),
         _part(_OPEN_ENDS, ["cost"], ["keys"], f"FROM costguard_entries WHERE status IN {_OPEN}"),
@@ -53,18 +55,33 @@ _READ = " UNION ALL ".join(
             "FROM costguard_holds h JOIN costguard_models m ON m.id = h.model_id",
         ),
         _part(_TAGS, ["id"], ["tags"], "FROM costguard_tag_sets"),
-        _part(_FIRST, ["min(id)", "min(at)"], [], "FROM costguard_entries"),
+        _part(_FIRST, ["(SELECT min(id) FROM costguard_entries)", "({oldest})"], [], ""),
     ]
 )  # fmt: skip
+
+
+# SQLite has no index of times.
+_SQLITE = {
+    "hex": "hex",
+    "as_hex": "",
+    "join": f"CROSS JOIN costguard_id_ranges r ON r.hour >= w.start / {HOUR} "
+    f"AND r.hour <= coalesce(w.until, 9223372036854775807) / {HOUR} CROSS JOIN costguard_entries e ON {OF_AN_HOUR}",
+    "oldest": f"SELECT e.at FROM costguard_id_ranges r CROSS JOIN costguard_entries e ON {OF_AN_HOUR} "
+    "ORDER BY r.hour, e.at LIMIT 1",
+}
+_POSTGRES = {
+    "hex": "encode",
+    "as_hex": ", 'hex'",
+    "join": "JOIN costguard_entries e ON true",
+    "oldest": "SELECT min(at) FROM costguard_entries",
+}
 
 
 class SqlAudit:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._one_writer = not driver.for_update
-        self._read = (
-            _READ.format(hex="hex", as_hex="") if self._one_writer else _READ.format(hex="encode", as_hex=", 'hex'")
-        )
+        self._read = _READ.format(**(_SQLITE if self._one_writer else _POSTGRES))
         self._correct = driver.text("UPDATE costguard_balances SET spent = spent + ?, held = held + ? WHERE key = ?")
 
     def audit(self, now_ns: int, *, repair: bool) -> Audit:

@@ -23,7 +23,7 @@ from costguard.ledger import migrate
 from costguard.ledger.buckets import bucket
 from costguard.ledger.driver import Execute
 from costguard.ledger.process import mark
-from costguard.ledger.rollups import ROLLED, Rolls
+from costguard.ledger.rollups import HOUR, Rolls
 from costguard.ledger.rollups_sql import BUCKET, forget_empty
 from costguard.ledger.sqlite_bulk import SqliteBulk
 from costguard.ledger.sqlite_errors import translate
@@ -41,14 +41,9 @@ NAP = 0.001
 """Seconds of the longest first nap; a transaction of ours takes a fiftieth of it."""
 
 # Fewer, larger checkpoints: each one syncs the disk in the middle of somebody's call.
-# Small pages: a settlement changes six and writes each of them whole.
+# Pages no larger than usual: a settlement changes six and writes each of them whole.
 _SETTINGS = "PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY"
-_PAGE_SIZE = 2048
-
-_FORGET = (
-    "DELETE FROM costguard_entries WHERE id IN (SELECT id FROM costguard_entries WHERE at < ? ORDER BY at LIMIT 1000) "
-    f"RETURNING {', '.join(ROLLED)}"
-)
+_PAGE_SIZE = 4096
 
 
 class SqliteDriver:
@@ -145,13 +140,15 @@ class SqliteDriver:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        from sqlalchemy import create_engine
+        from sqlalchemy import create_engine, event
         from sqlalchemy.exc import DBAPIError
         from sqlalchemy.pool import NullPool
 
         self.read(lambda execute: execute("SELECT 1", ()).fetchone())
         if self._engine is None:
             self._engine = create_engine("sqlite://", creator=self._open_for_reading, poolclass=NullPool)
+            # What is read is of one moment. It holds up no writer.
+            event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         with self._no_reads:
             self._reads += 1
         try:
@@ -167,24 +164,19 @@ class SqliteDriver:
                 self._no_reads.notify_all()
 
     def retain(self, before: int, rolls: Callable[[Execute], Rolls]) -> int:
-        count = 0
-        # A little at a time: writers get in between.
-        while some := self.transact(self._forget, before, rolls):
-            count += some
+        count, find = 0, "SELECT DISTINCT hour FROM costguard_id_ranges WHERE hour <= ? ORDER BY hour"
+        for (hour,) in self.read(lambda execute: execute(find, (before // HOUR,)).fetchall()):
+            # A little at a time: writers get in between.
+            while some := self.transact(self.bulk.forget, hour, before, rolls):
+                count += some
         self.transact(forget_empty, before)
         return count
 
-    def _forget(self, execute: Execute, before: int, rolls: Callable[[Execute], Rolls]) -> int:
-        gone = execute(_FORGET, (before,)).fetchall()
-        changes = rolls(execute)
-        for values in gone:
-            changes.gone(values)
-        self.bulk.roll(execute, changes)
-        return len(gone)
-
     def _open_for_reading(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=self._patience, check_same_thread=False)
+        connection = sqlite3.connect(self._path, timeout=self._patience, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA query_only = ON")
+        # 32 MB, and no more than it needs: what is grouped is sorted in memory.
+        connection.execute("PRAGMA cache_size = -32000")
         connection.create_function(BUCKET, 1, bucket, deterministic=True)
         return connection
 

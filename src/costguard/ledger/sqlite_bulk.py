@@ -6,13 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from costguard.ledger.driver import Cursor, Execute, OpenEnd
-from costguard.ledger.record import INSERT, LOST, PENDING
-from costguard.ledger.rollups import ROLLED, Rolls
-from costguard.ledger.rollups_sql import KEYS, one_row
+from costguard.ledger.record import LOST, PENDING, insert
+from costguard.ledger.rollups import HOUR, ROLLED, Rolls
+from costguard.ledger.rollups_sql import KEYS, OF_AN_HOUR, one_row
 
 MOST = 500
 """Values in one statement."""
 
+_INSERT = insert(packs=True)
+_FORGET = (
+    "DELETE FROM costguard_entries WHERE id IN (SELECT e.id FROM costguard_id_ranges r CROSS JOIN costguard_entries e "
+    f"ON {OF_AN_HOUR} WHERE r.hour = ? AND e.at < ? LIMIT 1000) RETURNING {', '.join(ROLLED)}"
+)
 _ROLL = tuple([one_row(table) for table in KEYS])
 
 Many = Callable[[str, Iterable[Sequence[Any]]], Cursor]
@@ -40,7 +45,7 @@ class SqliteBulk:
     def insert(self, execute: Execute, rows: Sequence[Sequence[Any]]) -> set[bytes] | None:
         # Ids grow by one in the only transaction that writes: the rows after the last one are the new ones.
         (last,) = execute("SELECT coalesce(max(id), 0) FROM costguard_entries", ()).fetchone()
-        if self._many(INSERT, rows).rowcount == len(rows):
+        if self._many(_INSERT, rows).rowcount == len(rows):
             return None
         new = execute("SELECT call_id FROM costguard_entries WHERE id > ?", (last,)).fetchall()
         return {call_id for (call_id,) in new}
@@ -69,6 +74,17 @@ class SqliteBulk:
                 execute(statement, lines[0])
             elif lines:
                 self._many(statement, lines)
+
+    def forget(self, execute: Execute, hour: int, before: int, rolls: Callable[[Execute], Rolls]) -> int:
+        """The entries of an hour (since 1970) that are from before this time, a thousand at a time; how many went."""
+        gone = execute(_FORGET, (hour, before)).fetchall()
+        if not gone and (hour + 1) * HOUR <= before:
+            execute("DELETE FROM costguard_id_ranges WHERE hour = ?", (hour,))
+        changes = rolls(execute)
+        for values in gone:
+            changes.gone(values)
+        self.roll(execute, changes)
+        return len(gone)
 
     def extend(self, execute: Execute, ids: Iterable[bytes], expires: int) -> list[bytes]:
         found = list(self.holds(execute, ids))

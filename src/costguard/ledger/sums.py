@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress, count, repeat
+from operator import attrgetter, eq, itemgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, select
 
+from costguard.ledger.columnar import from_rows
 from costguard.ledger.figures import FACTS, MOMENTS, Sum, Wanted
 from costguard.ledger.names import PARTS, Names
 from costguard.ledger.rollups import ADJUSTED, COARSE, DAY, ERROR, HOUR
@@ -50,46 +52,48 @@ def sums(connection: Connection, by: Sequence[str], wanted: Wanted) -> list[Sum]
     names.read(connection)
     first = len(keys)
     lines = [line for line in lines if line[first]]
-    if connection.dialect.name == "postgresql":
-        # A sum of bigint is a decimal there.
-        lines = [(*line[:first], *map(int, line[first:])) for line in lines]
-    took = first + 1 + _DURATION
-    groups = names.groups(lines)
-    found = [
-        Sum(dict(zip(by, group, strict=True)), *(*line[first + 1 : took], line[took] * 1000, *line[took + 1 :]))
-        for group, line in zip(groups, lines, strict=True)
-    ]
-    return _dearest_first(found)
-
-
-def _dearest_first(found: list[Sum]) -> list[Sum]:
-    """Those of one cost in the order of their names; few are, and names are slow to compare."""
-    found.sort(key=attrgetter("cost"), reverse=True)
-    first = 0
-    for place in range(1, len(found) + 1):
-        if place == len(found) or found[place].cost != found[first].cost:
-            if place - first > 1:
-                found[first:place] = sorted(found[first:place], key=lambda one: tuple(one.group.values()))
-            first = place
+    lines.sort(key=itemgetter(first + 1 + _COST), reverse=True)
+    words, after = names.words(), first + 1
+    found = from_rows(Sum, lines, lambda some: _fields(by, words, after, some))
+    _name_order(found)
     return found
+
+
+def _fields(
+    by: Sequence[str], words: Sequence[tuple[int, Mapping[int, str]]], first: int, lines: Sequence[Sequence[Any]]
+) -> Iterator[Iterable[Any]]:
+    """Of `Sum`, for each of the lines, whose counts begin at `first`."""
+    columns = list(zip(*lines, strict=True))
+    values = [map(of_number.__getitem__, columns[place]) for place, of_number in words]
+    yield map(dict, map(zip, repeat(by), zip(*values, strict=True))) if by else [{} for _ in lines]
+    for place, counts in enumerate(columns[first:]):
+        yield [duration * 1000 for duration in counts] if place == _DURATION else counts
+
+
+def _name_order(found: list[Sum]) -> None:
+    """Those of one cost, which are beside each other, in the order of their names; few are, and names are slow to
+    compare."""
+    costs = list(map(attrgetter("cost"), found))
+    end = 0
+    for place in compress(count(1), map(eq, costs, costs[1:])):
+        if place < end:
+            continue
+        end = place + 1
+        while end < len(costs) and costs[end] == costs[place]:
+            end += 1
+        found[place - 1 : end] = sorted(found[place - 1 : end], key=lambda one: tuple(one.group.values()))
 
 
 def of_rows(
     connection: Connection, by: Iterable[str], wanted: Wanted, bounds: Sequence[int | None], *, many: bool = False
 ) -> list[ColumnElement[bool]]:
-    """The entries that are asked for, of a time. SQLite has no statistics: it is told which index leads to fewer.
+    """The entries that are asked for, of a time.
 
-    many: of so many tag sets, and for so short a time, that it is the time's
+    many: of so many tag sets, and for so short a time, that no index leads from them to fewer rows
     """
     since, until = bounds
     indexed = not (many and since is not None and until is not None and until - since <= DAY)
-    if wanted.sets is not None and since is not None and until is not None and connection.dialect.name == "sqlite":
-        in_time = select(func.sum(_HOURS.entries)).where(_HOURS.hour.between(since // HOUR, until // HOUR))
-        of_sets = select(func.sum(_DAYS.entries)).where(
-            *each(connection, _DAYS.day, (None, None), wanted), _DAYS.tags_id.in_(wanted.sets)
-        )
-        indexed = (connection.execute(of_sets).scalar() or 0) < (connection.execute(in_time).scalar() or 0)
-    return [*within(since, until), *chosen(wanted, entry, indexed=indexed), *of_calls(by, wanted, entry)]
+    return [*within(connection, since, until), *chosen(wanted, entry, indexed=indexed), *of_calls(by, wanted, entry)]
 
 
 def spent(connection: Connection, wanted: Wanted) -> int:
@@ -103,7 +107,7 @@ _NAMES = (
 )  # fmt: skip
 """How many entries, then the counts of `Sum` in their order; the duration in microseconds until it is read."""
 
-_DURATION = _NAMES.index("duration") - 1
+_COST, _DURATION = _NAMES.index("cost") - 1, _NAMES.index("duration") - 1
 
 
 def coarse(by: Iterable[str], wanted: Wanted) -> bool:

@@ -14,13 +14,13 @@ from __future__ import annotations
 from sqlalchemy import JSON, Column, Index, LargeBinary, SmallInteger, Text, UniqueConstraint, text
 from sqlmodel import Field
 
-from costguard.ledger import tables_alerts, tables_rollups
+from costguard.ledger import tables_alerts, tables_ranges, tables_rollups
 from costguard.ledger.tables_base import ID as _ID
 from costguard.ledger.tables_base import Base, metadata
 from costguard.ledger.tables_base import number as _number
 from costguard.ledger.tables_base import small as _small
 
-__all__ = ["Base", "metadata", "tables_alerts", "tables_rollups"]
+__all__ = ["Base", "metadata", "tables_alerts", "tables_ranges", "tables_rollups"]
 
 
 class TagSet(Base, table=True):
@@ -79,6 +79,8 @@ class Record(Base, table=True):
               replace it; NULL once it has
     adjusts:  of an adjustment, the call id of the entry that it corrects
     covers:   and the tokens of that entry, if it had no price before
+    moment:   in SQLite `at` is made of it, see `costguard.ledger.record.EPOCH`; there `tables_ranges` leads from a time
+              to its rows. In PostgreSQL NULL, which takes no space
     """
 
     __tablename__ = "costguard_entries"
@@ -86,7 +88,8 @@ class Record(Base, table=True):
         # The row is found by a short number, as that is what each index repeats: with the sixteen bytes
         # of the call id as the primary key, every index of SQLite would carry those.
         UniqueConstraint("call_id", name="costguard_entries_call_id"),
-        Index("costguard_entries_at", "at"),
+        # In SQLite, where it would be an eighth of a row, it has no row in it, and is there for autogenerate alone.
+        Index("costguard_entries_at", "at", sqlite_where=text("id < 0")),
         Index("costguard_entries_tags_id", "tags_id"),
     )
 
@@ -114,6 +117,7 @@ class Record(Base, table=True):
     keys: str | None = Field(default=None, sa_column=Column("keys", Text))
     adjusts: bytes | None = Field(default=None, sa_column=Column("adjusts", LargeBinary(16)))
     covers: int | None = Field(default=None, sa_column=_number("covers", nullable=True))
+    moment: int | None = Field(default=None, sa_column=_number("moment", nullable=True))
 
 
 class Held(Base, table=True):

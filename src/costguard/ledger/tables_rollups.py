@@ -24,7 +24,10 @@ class TagValue(Base, table=True):
 
 
 class Day(Base, table=True):
-    """What the entries of a day (since 1970), a tag set, a model and a status add up to."""
+    """What the entries of a day (since 1970), a tag set, a model, a status and a price add up to.
+
+    price: a number of `costguard_prices`, or `costguard.ledger.rollups.NO_COST` or `NO_RATES`
+    """
 
     __tablename__ = "costguard_days"
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLModel reads it as it is
@@ -33,6 +36,7 @@ class Day(Base, table=True):
     tags_id: int = Field(sa_column=_key("tags_id"))
     model_id: int = Field(sa_column=_key("model_id"))
     status: int = Field(sa_column=_key("status", SmallInteger))
+    price: int = Field(sa_column=_key("price"))
     entries: int = Field(sa_column=number("entries"))
     calls: int = Field(sa_column=number("calls"))
     cost: int = Field(sa_column=number("cost"))
@@ -50,7 +54,7 @@ class Day(Base, table=True):
 
 
 class Hour(Base, table=True):
-    """The same of an hour (since 1970) and a group of tag sets."""
+    """The same of an hour (since 1970) and a group of tag sets, at any price."""
 
     __tablename__ = "costguard_hours"
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLModel reads it as it is

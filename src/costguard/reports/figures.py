@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
+from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
+from costguard.ledger.columnar import from_rows
 from costguard.ledger.figures import Percentiles, Sum
 from costguard.money import from_nanos
 from costguard.reports.plain import plain_share, plain_usd, plain_usd_or_none, seconds
@@ -65,7 +67,6 @@ class Spend:
 
     @classmethod
     def of_one(cls, one: Sum, group: Mapping[str, str] | None = None, refused: int | None = None) -> Spend:
-        """A report may have a hundred thousand of them."""
         return cls(
             one.group if group is None else group, one.calls, from_nanos(one.cost) if one.cost else _ZERO,
             one.input_tokens, one.output_tokens, one.cache_read_tokens, one.cache_write_tokens, one.reasoning_tokens,
@@ -73,6 +74,28 @@ class Spend:
             from_nanos(one.estimated_cost) if one.estimated_cost else _ZERO, one.errors, one.attempts,
             one.duration_ns, refused,
         )  # fmt: skip
+
+    @classmethod
+    def of_each(cls, sums: Sequence[Sum], refused: Callable[[Sum], int | None]) -> tuple[list[Spend], Spend]:
+        """`of_one` of each, and `of` all: a report may have a hundred thousand of them."""
+        added = dict.fromkeys(ADDED, 0)
+
+        def columns(some: Sequence[Sum]) -> Iterator[Iterable[Any]]:
+            for one in fields(cls):
+                name = one.name
+                if name == "refused":
+                    yield map(refused, some)
+                elif name in ("spread", "before"):
+                    yield repeat(None)
+                else:
+                    values = list(map(attrgetter(name), some))
+                    if name in added:
+                        added[name] += sum(values)
+                    yield map(_usd, values) if name in AMOUNTS else values
+
+        rows = from_rows(cls, sums, columns)
+        totals: dict[str, Any] = {name: _usd(value) if name in AMOUNTS else value for name, value in added.items()}
+        return rows, cls({}, **totals)
 
     @property
     def tokens(self) -> int:
@@ -153,7 +176,8 @@ class Spend:
 COUNTS = tuple(one.name for one in fields(Spend) if one.type == "int")
 """The whole numbers of a row that add up."""
 
-ADDED = (*COUNTS, "cost", "estimated_cost")
+AMOUNTS = ("cost", "estimated_cost")
+ADDED = (*COUNTS, *AMOUNTS)
 
 
 def total(rows: Iterable[Spend], group: Mapping[str, str] | None = None) -> Spend:
@@ -165,6 +189,10 @@ def total(rows: Iterable[Spend], group: Mapping[str, str] | None = None) -> Spen
 
 def _zero(name: str) -> Any:
     return Decimal(0) if name.endswith("cost") else 0
+
+
+def _usd(nanos: int) -> Decimal:
+    return from_nanos(nanos) if nanos else _ZERO
 
 
 def usd_or_none(nanos: int | None) -> Decimal | None:

@@ -118,14 +118,14 @@ def spend(
     refusals = by_group(those, names, chosen)
     known = {} if refusals is None else refusals
     none = None if refusals is None else 0
-    rows = [Spend.of_one(one, refused=known.get(tuple(one.group.values()), 0) if known else none) for one in sums]
+    rows, total = Spend.of_each(sums, lambda one: known.get(tuple(one.group.values()), 0) if known else none)
     if names and known:
         there = {tuple(one.group.values()) for one in sums}
         alone = [group for group in known if group not in there]
         rows += [Spend(dict(zip(names, group, strict=True)), refused=known[group]) for group in alone]
         rows.sort(key=lambda row: (-row.cost, *row.group.values()))
     everything = by_group(those, (), chosen)
-    total = replace(Spend.of({}, sums), refused=None if everything is None else everything.get((), 0))
+    total = replace(total, refused=None if everything is None else everything.get((), 0))
     if before is not None:
         sums_before = sums_of(ledger, names, chosen, before)
         rows = _compared(names, rows, sums_before, none)
@@ -137,7 +137,7 @@ def spend(
         rows = _with_spread(ledger, rows, names, chosen, time)
         total = _with_spread(ledger, [total], (), chosen, time)[0]
     asked = tags_of(names)
-    unattributed = [row.cost for row in rows if any(row.group[name] == UNATTRIBUTED for name in asked)]
+    unattributed = [row.cost for row in rows if UNATTRIBUTED in map(row.group.__getitem__, asked)]
     without = unpriced(ledger.sums(("provider", "model"), chosen, **time.bounds)) if total.unpriced_calls else ()
     return SpendReport(
         names, time.since, time.until, chosen, tuple(rows) if names else (), total, sum(unattributed, Decimal(0)),

@@ -1,0 +1,95 @@
+"""From a time to the ids of its entries in SQLite, which has no index of times; see `tables_ranges.IdRange`.
+
+What is found here and the rows that are then read must be of one moment, so of one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+
+from costguard.ledger.rollups import HOUR
+from costguard.ledger.tables import metadata
+
+_entries = metadata.tables["costguard_entries"].c
+_ranges = metadata.tables["costguard_id_ranges"].c
+
+_MOST_HOURS = 2_000
+_MOST_PARTS = 20
+"""Parts of a condition: nearer ones are read as one from there on."""
+
+Ids = tuple[int, int]
+"""The first and the last id."""
+
+
+def of_time(connection: Connection, since: int | None, until: int | None) -> list[ColumnElement[bool]]:
+    """Conditions on the ids of entries of a time in microseconds, beside those on the time itself; none are needed in
+    PostgreSQL, nor without bounds."""
+    if connection.dialect.name != "sqlite" or (since is None and until is None):
+        return []
+    if since is not None and until is not None and until - since <= _MOST_HOURS * HOUR:
+        found = connection.execute(select(_ranges.first, _ranges.last).where(*_hours(since, until)))
+        return [among(joined([(first, last) for first, last in found]))]
+    first, last = connection.execute(
+        select(func.min(_ranges.first), func.max(_ranges.last)).where(*_hours(since, until))
+    ).one()
+    return [_between((0, -1) if first is None else (first, last))]
+
+
+def newest_first(
+    connection: Connection, since: int | None, until: int | None, least: int
+) -> Iterator[tuple[int, int, ColumnElement[bool]]]:
+    """Times one before the other, each four times as long as the one after it: since, until, and the condition on ids.
+
+    least: ids in the first one
+    """
+    query = select(_ranges.hour, _ranges.first, _ranges.last).where(*_hours(since, until)).order_by(_ranges.hour.desc())
+    begin = end = None
+    parts: list[Ids] = []
+    size = 0
+    for hour, first, last in connection.execute(query):
+        if size >= least and begin is not None and end is not None and hour != begin:
+            yield begin * HOUR, (end + 1) * HOUR, among(joined(parts))
+            parts, size, end = [], 0, None
+            least *= 4
+        begin, end = hour, hour if end is None else end
+        parts.append((first, last))
+        size += last - first + 1
+    if begin is not None and end is not None:
+        yield begin * HOUR, (end + 1) * HOUR, among(joined(parts))
+
+
+def _hours(since: int | None, until: int | None) -> list[ColumnElement[bool]]:
+    found = [] if since is None else [_ranges.hour >= since // HOUR]
+    return found if until is None else [*found, _ranges.hour <= until // HOUR]
+
+
+def joined(ranges: Iterable[Ids]) -> list[Ids]:
+    """In order, those that touch as one, and so few that a statement can name them."""
+    found: list[Ids] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    while len(found) > _MOST_PARTS:
+        gaps = sorted(after[0] - before[1] for before, after in pairwise(found))
+        near = gaps[len(found) - _MOST_PARTS - 1]
+        merged = found[:1]
+        for first, last in found[1:]:
+            if first - merged[-1][1] <= near:
+                merged[-1] = (merged[-1][0], last)
+            else:
+                merged.append((first, last))
+        found = merged
+    return found
+
+
+def among(ranges: list[Ids]) -> ColumnElement[bool]:
+    return or_(*[_between(one) for one in ranges]) if ranges else _between((0, -1))
+
+
+def _between(ids: Ids) -> ColumnElement[bool]:
+    return and_(_entries.id >= ids[0], _entries.id <= ids[1])
