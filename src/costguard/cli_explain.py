@@ -59,9 +59,6 @@ def explain(
         str, typer.Option("--compare", metavar="previous|SINCE,UNTIL", help="The earlier period")
     ] = "previous",
     most: Annotated[int, typer.Option("--most", "-n", metavar="N", help="Groups, those that changed most")] = 10,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="At each model's last price, without reading every row of both times")
-    ] = False,
     where: Where = None,
     tz: Zone = "UTC",
     store: Store = None,
@@ -74,9 +71,8 @@ def explain(
         if since.strip().lower() == "all":
             raise ConfigError("--since all has no period before it; give 7d, month or a date")
         made = split(
-            ledger, by, since=since, until=until, compare=comparison(compare), where=chosen(where), tz=tz, most=most,
-            quick=quick,
-        )  # fmt: skip
+            ledger, by, since=since, until=until, compare=comparison(compare), where=chosen(where), tz=tz, most=most
+        )
         if as_json:
             show_json(made.to_json())
         else:

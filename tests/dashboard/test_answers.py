@@ -348,15 +348,3 @@ async def test_a_websocket_is_refused_and_the_lifespan_is_answered(guard: Guard)
     assert [message["type"] for message in sent] == [
         "websocket.close", "lifespan.startup.complete", "lifespan.shutdown.complete",
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("report", ["explain", "savings"])
-async def test_the_api_answers_from_rollups_where_that_is_asked_for(report: str) -> None:
-    guard = guard_with_calls()
-    async with browser(dashboard(guard)) as client:
-        quick = await client.get(f"api/{report}?quick=true")
-        wrong = await client.get(f"api/{report}?quick=maybe")
-    guard.close()
-    assert quick.status_code == 200
-    assert wrong.status_code == 400
-    assert "quick='maybe' is neither true nor false" in wrong.text

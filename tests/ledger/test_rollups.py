@@ -17,8 +17,10 @@ from costguard.call import Call, new_call_id
 from costguard.events import Entry, Hold, Status
 from costguard.ledger.base import LEASE, Lease, Ledger
 from costguard.ledger.deeds import Deed
+from costguard.ledger.figures import MOMENTS
 from costguard.ledger.memory import MemoryLedger
 from costguard.ledger.opening import open_ledger
+from costguard.ledger.price_sums import price_sums
 from costguard.ledger.rollups_upkeep import audit_rollups
 from costguard.pricing.rates import Rates
 from costguard.pricing.usage import Usage
@@ -28,6 +30,7 @@ from tests.ledger.values import NOW, SECOND, limit
 
 HOUR = 3600 * SECOND
 RATES = Rates("openai", "gpt-4o", "override", {"input": 2500, "output": 10_000})
+CHEAPER = Rates("openai", "gpt-4o", "override", {"input": 1000, "output": 4000})
 RULES = ("$1000/month", "$100/day per user", "90000 tokens/day per user")
 TAGS = (
     Tags(user="alice", feature="chat", environment="production"),
@@ -74,6 +77,13 @@ class Twins:
         assert self.store.sums(by, where, **bounds) == self.memory.sums(by, where, **bounds)
         assert self.store.percentiles(by, where, **bounds) == self.memory.percentiles(by, where, **bounds)
         assert self.store.spent(where, **bounds) == self.memory.spent(where, **bounds)
+        prices = [name for name in by if name not in MOMENTS]
+        assert at_prices(self.store, prices, where, bounds) == at_prices(self.memory, prices, where, bounds)
+
+
+def at_prices(ledger: Ledger, by: Sequence[str], where: dict[str, Any], bounds: dict[str, Any]) -> list[Any]:
+    found = price_sums(ledger, by, where, **bounds)
+    return sorted([(tuple(one.group.items()), repr(one.rates), repr(one)) for one in found])
 
 
 moments = st.integers(0, 60).map(lambda day: NOW - day * 12 * HOUR) | st.integers(NOW - 72 * HOUR, NOW)
@@ -89,6 +99,7 @@ usages = st.builds(
 facts = st.fixed_dictionaries(
     {
         "nanos": st.none() | numbers, "usage": usages, "status": statuses, "estimated": st.booleans(),
+        "rates": st.sampled_from([RATES, CHEAPER, None]),
         "attempts": st.sampled_from([1, 1, 1, 0, 3]), "duration_ns": numbers.map(lambda number: number * 1000),
     }
 )  # fmt: skip

@@ -77,16 +77,13 @@ def test_it_goes_by_no_time(store: Ledger) -> None:
         cache_savings(store, "day")
 
 
-def test_a_quick_answer_goes_by_the_last_price_of_each_model(store: Ledger) -> None:
+def test_each_call_goes_by_the_price_that_it_had(store: Ledger) -> None:
     spent(store, "2026-11-20 10:00", usage=cached(100, 10), priced=rates())
-    spent(store, "2026-11-20 11:00", usage=cached(100), priced=rates("o1", input=100, cache_read=50), model="o1")
-    whole, quick = cache_savings(store, "feature"), cache_savings(store, "feature", quick=True)
-    assert (quick.total.saved, quick.total.written) == (whole.total.saved, whole.total.written)
-    assert quick.rows[0].cache_read_tokens == 200
-    assert not quick.total.exact
-    spent(store, "2026-11-21 10:00", usage=cached(100), priced=rates(input=20, cache_read=2))
-    assert cache_savings(store, "", quick=True).total.saved == Decimal("0.0000018") * 2 + Decimal("0.000005")
-    assert cache_savings(store, "", until="2026-11-21", quick=True).total.saved == whole.total.saved
+    whole = cache_savings(store, "").total
+    assert whole.exact
+    spent(store, "2026-11-20 11:00", usage=cached(100), priced=rates(input=20, cache_read=2))
+    after = cache_savings(store, "").total
+    assert (after.saved - whole.saved, after.written, after.exact) == (Decimal("0.0000018"), whole.written, True)
 
 
 def test_tokens_of_other_prices_that_may_be_among_the_cached_make_it_inexact(store: Ledger) -> None:
@@ -101,10 +98,9 @@ def test_tokens_of_other_prices_that_may_be_among_the_cached_make_it_inexact(sto
     assert not cache_savings(store, "model", where={"model": "gpt-audio"}).total.exact
 
 
-def test_quick_leaves_calls_without_a_price_out_as_well(store: Ledger) -> None:
+def test_calls_without_a_price_are_left_out(store: Ledger) -> None:
     spent(store, "2026-11-22 10:00", usage=cached(300), priced=rates())
     spent(store, "2026-11-22 10:00", usage=cached(500), model="made-up")
     spent(store, "2026-11-22 09:00", usage=cached(300))
-    exact, quick = (cache_savings(store, quick=each).total for each in (False, True))
-    assert (exact.saved, exact.unknown_tokens, exact.cache_read_tokens) == (Decimal("0.0000015"), 0, 300)
-    assert (quick.saved, quick.unknown_tokens, quick.cache_read_tokens) == (Decimal("0.0000015"), 0, 300)
+    total = cache_savings(store).total
+    assert (total.saved, total.unknown_tokens, total.cache_read_tokens) == (Decimal("0.0000015"), 0, 300)

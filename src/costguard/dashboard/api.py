@@ -66,7 +66,7 @@ def _calls(view: View, query: Query) -> Any:
 def _explain(view: View, query: Query) -> Any:
     asked = _time(view, query)
     asked["since"] = query.get("since", USUAL)
-    return explain(view.ledger, query.names("by"), **asked, quick=query.yes("quick")).to_json()
+    return explain(view.ledger, query.names("by"), **asked).to_json()
 
 
 def _forecast(view: View, query: Query) -> Any:
@@ -76,7 +76,7 @@ def _forecast(view: View, query: Query) -> Any:
 
 def _savings(view: View, query: Query) -> Any:
     by = query.names("by", ("provider", "model"))
-    return cache_savings(view.ledger, by, **_time(view, query), quick=query.yes("quick")).to_json()
+    return cache_savings(view.ledger, by, **_time(view, query)).to_json()
 
 
 def _call(view: View, query: Query) -> Any:

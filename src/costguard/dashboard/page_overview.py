@@ -46,7 +46,7 @@ def overview(view: View, query: Query) -> Mapping[str, Any]:
         "nobody": nobody.total,
         "first": not report.total.calls and not view.ledger.entries({}, limit=1),
         "refused": refused(view.ledger, **chosen.asked, where=where).total,
-        "saved": cache_savings(view.ledger, (), **chosen.asked, where=where, quick=True).total,
+        "saved": cache_savings(view.ledger, (), **chosen.asked, where=where).total,
         "ahead": forecast(view.ledger, where=where, tz=chosen.tz, now=view.now),
         **risks(view),
         "chart": chart_of(drawn, query, name="spend"),

@@ -53,13 +53,6 @@ class Query:
             raise ConfigError(f"{name}={text!r} is not a whole number from 1 to {most}")
         return int(text)
 
-    def yes(self, name: str) -> bool:
-        """`quick=true`. Raises ConfigError for what is neither yes nor no."""
-        text = self.get(name, "false")
-        if text not in ("true", "false"):
-            raise ConfigError(f"{name}={text!r} is neither true nor false")
-        return text == "true"
-
     @property
     def where(self) -> Mapping[str, str | tuple[str, ...]]:
         """The filters: a value for each name, or several of which any will do."""

@@ -15,7 +15,6 @@ from costguard.money import from_nanos
 from costguard.reports.asked import TIMES, Filter, Where, read_by, read_where
 from costguard.reports.period import Period, When, period, show_moment
 from costguard.reports.plain import plain_share, plain_usd
-from costguard.reports.quick_sums import quick_sums
 from costguard.reports.spend import Compare, other_period, show_where, sums_of
 from costguard.reports.splitting import PARTS, split
 
@@ -114,7 +113,6 @@ def explain(
     where: Where | None = None,
     tz: str = "UTC",
     most: int = 20,
-    quick: bool = False,
     now: datetime | None = None,
 ) -> Explanation:
     """Split the change from one period to another.
@@ -122,8 +120,6 @@ def explain(
     by:      also for each group of these, such as "feature"
     since, until: the later period; `compare`: the earlier one, "previous" or (since, until)
     most:    groups with a row of their own, those that changed most; the others have one together
-    quick:   without reading each row of the two times, at the rates of each model's last call in each. The parts add up
-             as exactly; what a change of price within a time, or another tier, made is in "other"
 
     Raises ConfigError for what cannot be read, StoreUnavailable if the store is away.
     """
@@ -138,7 +134,7 @@ def explain(
     if before is None:
         raise ConfigError('a change needs two periods: compare="previous", or (since, until)')
     after = after.closed(now)
-    sides = [_by_group(ledger, names, chosen, time, quick=quick) for time in (before, after)]
+    sides = [_by_group(ledger, names, chosen, time) for time in (before, after)]
     unpriced = [_unpriced(ledger, names, chosen, time) for time in (before, after)]
     changes = {
         group: _cost(sides[1].get(group, ())) - _cost(sides[0].get(group, ()))
@@ -157,12 +153,9 @@ def explain(
     return Explanation(names, before, after, chosen, tuple(rows) if names else (), _total(rows))
 
 
-def _by_group(
-    ledger: Ledger, names: tuple[str, ...], chosen: Filter, time: Period, *, quick: bool
-) -> dict[_Group, list[PriceSum]]:
+def _by_group(ledger: Ledger, names: tuple[str, ...], chosen: Filter, time: Period) -> dict[_Group, list[PriceSum]]:
     found: dict[_Group, list[PriceSum]] = {}
-    sums = quick_sums(ledger, names, chosen, time) if quick else price_sums(ledger, names, chosen, **time.bounds)
-    for one in sums:
+    for one in price_sums(ledger, names, chosen, **time.bounds):
         found.setdefault(tuple([one.group[name] for name in names]), []).append(one)
     return found
 

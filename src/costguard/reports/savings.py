@@ -17,7 +17,6 @@ from costguard.pricing.rates import Rates
 from costguard.reports.asked import TIMES, Where, read_by, read_where
 from costguard.reports.period import Period, When, period, show_moment
 from costguard.reports.plain import plain_share, plain_usd
-from costguard.reports.quick_sums import quick_sums
 from costguard.reports.unit_prices import unit_prices
 
 
@@ -92,13 +91,9 @@ def cache_savings(
     until: When = None,
     where: Where | None = None,
     tz: str = "UTC",
-    quick: bool = False,
     now: datetime | None = None,
 ) -> SavingsReport:
     """From the rates that the entries were priced with. The arguments are those of `spend`.
-
-    quick: from the rates of each model's last priced call in that time, without reading the others: the same where
-           the price did not change, and never `exact`
 
     Raises ConfigError for what cannot be read, StoreUnavailable if the store is away.
     """
@@ -106,19 +101,19 @@ def cache_savings(
     if any(name in TIMES for name in names):
         raise ConfigError(f"by {','.join(names)} names a time; ask for each with since= and until=")
     time = period(since, until, now or datetime.now(UTC), tz)
-    sums = quick_sums(ledger, names, chosen, time) if quick else price_sums(ledger, names, chosen, **time.bounds)
+    sums = price_sums(ledger, names, chosen, **time.bounds)
     groups: dict[tuple[str, ...], list[PriceSum]] = {}
     for one in sums:
         if one.input_tokens:
             groups.setdefault(tuple([one.group[name] for name in names]), []).append(one)
-    rows = [_saved(dict(zip(names, group, strict=True)), several, quick=quick) for group, several in groups.items()]
+    rows = [_saved(dict(zip(names, group, strict=True)), several) for group, several in groups.items()]
     rows.sort(key=lambda row: (-row.net, *row.group.values()))
-    return SavingsReport(names, time, tuple(rows) if names else (), _saved({}, sums, quick=quick))
+    return SavingsReport(names, time, tuple(rows) if names else (), _saved({}, sums))
 
 
-def _saved(group: Mapping[str, str], several: Sequence[PriceSum], *, quick: bool) -> Saved:
+def _saved(group: Mapping[str, str], several: Sequence[PriceSum]) -> Saved:
     saved = written = Fraction(0)
-    unknown, exact = 0, not quick
+    unknown, exact = 0, True
     for one in several:
         cached = one.cache_read_tokens or one.cache_write_tokens
         if one.rates is None or not one.rates.rates:
