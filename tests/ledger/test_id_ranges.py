@@ -87,9 +87,8 @@ def test_every_entry_is_in_one_range_of_its_hour_and_found_by_its_time(
         found = reading.execute(select(entry.at, entry.id).where(*within(reading, since, until))).fetchall()
         assert sorted(map(tuple, found), reverse=True) == wanted
         in_turn: list[tuple[int, ...]] = []
-        for begin, end, ids in newest_first(reading, since, until, 2):
-            in_time = [entry.at >= max(begin, since), entry.at < min(end, until), ids]
-            part = reading.execute(select(entry.at, entry.id).where(*in_time)).fetchall()
+        for conditions in newest_first(reading, since, until, 2):
+            part = reading.execute(select(entry.at, entry.id).where(*conditions)).fetchall()
             in_turn += sorted(map(tuple, part), reverse=True)
         assert in_turn == wanted
     engine.dispose()
@@ -216,4 +215,18 @@ def test_check_finds_entries_that_no_time_leads_to_and_rebuilds_the_way(url: str
     assert audit_rollups(ledger, rebuild=True).ok
     assert [one.call_id for one in ledger.entries({})] == [held.call.id]
     assert audit_rollups(ledger).differences == 0
+    ledger.close()
+
+
+def test_a_page_ends_where_it_is_told_to_wherever_the_one_before_ended(shared_url: str) -> None:
+    ledger = open_ledger(shared_url)
+    made = []
+    for number in range(4):
+        held = hold(at_ns=NOW + number * HOUR * 1000)
+        made.append(entry_of(held, 1))
+        ledger.settle(made[-1], held)
+    newest = made[-1]
+    for until, ids in ((1, []), (2, [0]), (3, [1, 0]), (4, [2, 1, 0])):
+        told = ledger.entries({}, before=newest, until_ns=NOW + (until - 1) * HOUR * 1000)
+        assert [one.call_id for one in told] == [made[number].call_id for number in ids]
     ledger.close()

@@ -40,25 +40,30 @@ def of_time(connection: Connection, since: int | None, until: int | None) -> lis
 
 def newest_first(
     connection: Connection, since: int | None, until: int | None, least: int
-) -> Iterator[tuple[int, int, ColumnElement[bool]]]:
-    """Times one before the other, each four times as long as the one after it: since, until, and the condition on ids.
+) -> Iterator[list[ColumnElement[bool]]]:
+    """The entries of a time in parts, each of a time before the last part's and with about four times as many ids.
 
-    least: ids in the first one
+    least: ids in the first part
     """
     query = select(_ranges.hour, _ranges.first, _ranges.last).where(*_hours(since, until)).order_by(_ranges.hour.desc())
-    begin = end = None
+    bounds = _within(since, until)
     parts: list[Ids] = []
     size = 0
+    first_hour = last_hour = None
     for hour, first, last in connection.execute(query):
-        if size >= least and begin is not None and end is not None and hour != begin:
-            yield begin * HOUR, (end + 1) * HOUR, among(joined(parts))
-            parts, size, end = [], 0, None
-            least *= 4
-        begin, end = hour, hour if end is None else end
+        if first_hour is not None and hour != first_hour and size >= least:
+            yield [*_within(first_hour * HOUR, ((last_hour or 0) + 1) * HOUR), *bounds, among(joined(parts))]
+            parts, size, last_hour, least = [], 0, None, 4 * least
+        first_hour, last_hour = hour, hour if last_hour is None else last_hour
         parts.append((first, last))
         size += last - first + 1
-    if begin is not None and end is not None:
-        yield begin * HOUR, (end + 1) * HOUR, among(joined(parts))
+    if first_hour is not None and last_hour is not None:
+        yield [*_within(first_hour * HOUR, (last_hour + 1) * HOUR), *bounds, among(joined(parts))]
+
+
+def _within(since: int | None, until: int | None) -> list[ColumnElement[bool]]:
+    found = [] if since is None else [_entries.at >= since]
+    return found if until is None else [*found, _entries.at < until]
 
 
 def _hours(since: int | None, until: int | None) -> list[ColumnElement[bool]]:

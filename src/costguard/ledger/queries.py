@@ -63,14 +63,10 @@ def entries(
     known: dict[int, Tags] = {}
     found: list[Entry] = []
     if connection.dialect.name == "sqlite" and order == "newest" and call_id is None:
-        until = wanted.until if before is None else before.at_ns // 1000 + 1
-        for begin, end, ids in newest_first(connection, wanted.since, until, max(_FIRST_LOOK, 2 * limit)):
-            in_time = [
-                ids,
-                entry.at >= max(begin, wanted.since or 0),
-                entry.at < (end if until is None else min(end, until)),
-            ]
-            _read(connection, query.where(*in_time).limit(limit - len(found)), known, found)
+        ends = [wanted.until, None if before is None else before.at_ns // 1000 + 1]
+        until = min([end for end in ends if end is not None], default=None)
+        for part in newest_first(connection, wanted.since, until, max(_FIRST_LOOK, 2 * limit)):
+            _read(connection, query.where(*part).limit(limit - len(found)), known, found)
             if len(found) == limit:
                 break
     else:
