@@ -39,7 +39,7 @@ class Voice:
     def __init__(self) -> None:
         self.heard: list[str] = []
         self._server = serve(self._talk, "127.0.0.1", 0)
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.socket.getsockname()[1]}/v1"
 
     def _talk(self, connection: ServerConnection) -> None:
