@@ -66,7 +66,7 @@ class DeadlyConnection(sqlite3.Connection):
 
         def trace(statement: str) -> None:
             nonlocal entered
-            entered |= "INSERT INTO costguard_entries" in statement
+            entered |= "INSERT INTO costguard_entries (" in statement
             if entered and statement.startswith("COMMIT"):
                 die()
 

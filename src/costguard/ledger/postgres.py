@@ -162,8 +162,8 @@ class PostgresDriver:
             values = {
                 "lock_timeout": f"{patience}ms",
                 "statement_timeout": f"{patience + 5000}ms",
-                # A process that is stopped in the middle must not keep its locks for ever.
-                "idle_in_transaction_session_timeout": f"{patience + 5000}ms",
+                # A process that is stopped in the middle must not keep its locks for as long as others wait for them.
+                "idle_in_transaction_session_timeout": f"{max(1000, patience // 2)}ms",
             }
             if address.synchronous_commit is not None:
                 values["synchronous_commit"] = address.synchronous_commit
