@@ -293,7 +293,7 @@ async def test_a_sync_call_on_the_event_loop_does_not_wait_for_calls_that_need_t
 
 
 async def test_sync_views_that_wait_leave_threads_for_the_stream_they_wait_for() -> None:
-    from anyio import CapacityLimiter, create_task_group, to_thread
+    from anyio import CapacityLimiter, create_task_group, fail_after, to_thread
     from anyio.to_thread import current_default_thread_limiter
 
     pool: CapacityLimiter = current_default_thread_limiter()
@@ -316,8 +316,12 @@ async def test_sync_views_that_wait_leave_threads_for_the_stream_they_wait_for()
                 for _ in range(18):
                     tasks.start_soon(to_thread.run_sync, view)
                 # A stream that a sync generator makes: each chunk takes a thread of the pool.
-                for _ in range(20):
-                    await to_thread.run_sync(lambda: None)
+                with fail_after(60):
+                    for _ in range(20):
+                        await to_thread.run_sync(lambda: None)
+                    # One that has begun and not yet asked would find the money that is about to be free.
+                    while ends.count("busy") < 15:
+                        await to_thread.run_sync(lambda: None)
                 guard.settle(first, Outcome("ok", Usage(output_tokens=10)))
             assert ends.count("answered") == 3
             assert ends.count("busy") == 15
