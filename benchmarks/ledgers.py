@@ -26,7 +26,7 @@ from costguard.events import Entry
 from costguard.ledger import months
 from costguard.ledger.buckets import bucket
 from costguard.ledger.dictionary import Dictionary
-from costguard.ledger.driver import Driver
+from costguard.ledger.driver import Driver, Execute
 from costguard.ledger.opening import open_ledger
 from costguard.ledger.record import COLUMNS, stored, write_entry
 from costguard.ledger.response_ids import pack
@@ -72,7 +72,7 @@ def make(
         rows = _rows(traffic, dictionary, tags, seed, packs=driver.packs)
         (_copy if postgres else _insert)(url, driver, rows, traffic)
         of_number = dict(zip(tags, traffic.tag_sets, strict=True))
-        driver.transact(_balance, driver, of_number, [Budget.parse(text) for text in BUDGETS])
+        _balance(driver, of_number, [Budget.parse(text) for text in BUDGETS])
     finally:
         driver.close()
         ledger.close()
@@ -185,11 +185,10 @@ def _bounds(traffic: Traffic) -> tuple[int, int]:
     return int(traffic.since.timestamp()) * 10**6, int(traffic.until.timestamp()) * 10**6
 
 
-def _balance(execute: Any, driver: Driver, tags: Mapping[int, Tags], budgets: Sequence[Budget]) -> None:
+def _balance(driver: Driver, tags: Mapping[int, Tags], budgets: Sequence[Budget]) -> None:
     """What the entries add up to on each budget."""
-    days = execute(
-        driver.text(f"SELECT tags_id, at / {_DAY}, sum(cost) FROM costguard_entries GROUP BY 1, 2"), ()
-    ).fetchall()
+    query = f"SELECT tags_id, at / {_DAY}, sum(cost) FROM costguard_entries GROUP BY 1, 2"
+    days = driver.read(lambda execute: execute(query, ()).fetchall())
     spent: dict[str, int] = {}
     columns: dict[str, tuple[Any, ...]] = {}
     for number, day, cost in days:
@@ -201,8 +200,12 @@ def _balance(execute: Any, driver: Driver, tags: Mapping[int, Tags], budgets: Se
     statement = driver.text(
         "INSERT INTO costguard_balances (key, start, until, payer, budget, spent) VALUES (?, ?, ?, ?, ?, ?)"
     )
-    for key, values in sorted(columns.items()):
-        execute(statement, (*values, spent[key]))
+
+    def insert(execute: Execute) -> None:
+        for key, values in sorted(columns.items()):
+            execute(statement, (*values, spent[key]))
+
+    driver.transact(insert)
 
 
 def main() -> None:
