@@ -46,22 +46,23 @@ def newest_first(
     least: ids in the first part
     """
     query = select(_ranges.hour, _ranges.first, _ranges.last).where(*_hours(since, until)).order_by(_ranges.hour.desc())
-    bounds = _within(since, until)
+    bounds = at_times(since, until)
     parts: list[Ids] = []
     size = 0
     first_hour = last_hour = None
     for hour, first, last in connection.execute(query):
         if first_hour is not None and hour != first_hour and size >= least:
-            yield [*_within(first_hour * HOUR, ((last_hour or 0) + 1) * HOUR), *bounds, among(joined(parts))]
+            yield [*at_times(first_hour * HOUR, ((last_hour or 0) + 1) * HOUR), *bounds, among(joined(parts))]
             parts, size, last_hour, least = [], 0, None, 4 * least
         first_hour, last_hour = hour, hour if last_hour is None else last_hour
         parts.append((first, last))
         size += last - first + 1
     if first_hour is not None and last_hour is not None:
-        yield [*_within(first_hour * HOUR, (last_hour + 1) * HOUR), *bounds, among(joined(parts))]
+        yield [*at_times(first_hour * HOUR, (last_hour + 1) * HOUR), *bounds, among(joined(parts))]
 
 
-def _within(since: int | None, until: int | None) -> list[ColumnElement[bool]]:
+def at_times(since: int | None, until: int | None) -> list[ColumnElement[bool]]:
+    """The entries of a time in microseconds since 1970, on any database."""
     found = [] if since is None else [_entries.at >= since]
     return found if until is None else [*found, _entries.at < until]
 
@@ -73,22 +74,21 @@ def _hours(since: int | None, until: int | None) -> list[ColumnElement[bool]]:
 
 def joined(ranges: Iterable[Ids]) -> list[Ids]:
     """In order, those that touch as one, and so few that a statement can name them."""
+    found = _nearer_than(1, sorted(ranges))
+    if len(found) > _MOST_PARTS:
+        gaps = sorted(after[0] - before[1] for before, after in pairwise(found))
+        found = _nearer_than(gaps[len(found) - _MOST_PARTS - 1], found)
+    return found
+
+
+def _nearer_than(gap: int, ranges: Iterable[Ids]) -> list[Ids]:
+    """Those that begin at most so far behind the end of the one before as one with it."""
     found: list[Ids] = []
-    for first, last in sorted(ranges):
-        if found and first <= found[-1][1] + 1:
+    for first, last in ranges:
+        if found and first - found[-1][1] <= gap:
             found[-1] = (found[-1][0], max(last, found[-1][1]))
         else:
             found.append((first, last))
-    while len(found) > _MOST_PARTS:
-        gaps = sorted(after[0] - before[1] for before, after in pairwise(found))
-        near = gaps[len(found) - _MOST_PARTS - 1]
-        merged = found[:1]
-        for first, last in found[1:]:
-            if first - merged[-1][1] <= near:
-                merged[-1] = (merged[-1][0], last)
-            else:
-                merged.append((first, last))
-        found = merged
     return found
 
 

@@ -11,7 +11,7 @@ from costguard.ledger.figures import Wanted
 from costguard.ledger.rollups import ADJUSTED, DAY, NO_COST, NO_RATES
 from costguard.ledger.selection import chosen, entry, of_calls, tables, within
 from costguard.ledger.stretch import cut
-from costguard.ledger.sums import between, each, of_row
+from costguard.ledger.sums import each, of_row
 
 _DAYS = tables["costguard_days"].c
 _TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -22,8 +22,7 @@ def sources_of(connection: Connection, keys: Sequence[str], wanted: Wanted) -> l
     stretch = cut(wanted.since, wanted.until, DAY)
     sources: list[Select[Any]] = []
     if stretch.whole is not None:
-        bounds = stretch.whole
-        times = between(_DAYS.day, bounds) if wanted.sets is None else each(connection, _DAYS.day, bounds, wanted)
+        times = each(connection, _DAYS.day, stretch.whole, wanted)
         corrections = case((_DAYS.status == ADJUSTED, _DAYS.cost), else_=0)
         # Calls that were priced later are counted as no longer unpriced.
         counts = [_DAYS.calls - _DAYS.unpriced_calls, _DAYS.cost, corrections, *[_DAYS[name] for name in _TOKENS]]
@@ -43,5 +42,4 @@ def sources_of(connection: Connection, keys: Sequence[str], wanted: Wanted) -> l
 
 
 def _labelled(counts: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
-    names = ("calls", "cost", "corrections", *_TOKENS)
-    return [count.label(name) for name, count in zip(names, counts, strict=True)]
+    return [count.label(name) for name, count in zip(("calls", "cost", "corrections", *_TOKENS), counts, strict=True)]

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, or_, select
 
 from costguard.ledger.base import LEASE
 from costguard.ledger.figures import Wanted
-from costguard.ledger.id_ranges import of_time
+from costguard.ledger.id_ranges import at_times, of_time
 from costguard.ledger.record import NUMBER_OF
 from costguard.ledger.rollups import COARSE
 from costguard.ledger.tables import metadata
@@ -41,12 +41,7 @@ def matching(connection: Connection, wanted: Wanted) -> list[ColumnElement[bool]
 
 def within(connection: Connection, since: int | None, until: int | None) -> list[ColumnElement[bool]]:
     """On the entries: of a time in microseconds since 1970."""
-    found = of_time(connection, since, until)
-    if since is not None:
-        found.append(entry.at >= since)
-    if until is not None:
-        found.append(entry.at < until)
-    return found
+    return [*of_time(connection, since, until), *at_times(since, until)]
 
 
 def chosen(wanted: Wanted, columns: Any, *, indexed: bool = True) -> list[ColumnElement[bool]]:

@@ -38,7 +38,7 @@ def sums(connection: Connection, by: Sequence[str], wanted: Wanted) -> list[Sum]
     sources: list[Select[Any]] = []
     if stretch.whole is not None:
         asked = [*chosen(wanted, columns), *of_calls(by, wanted, columns)]
-        times = between(unit, stretch.whole) if wanted.sets is None else each(connection, unit, stretch.whole, wanted)
+        times = each(connection, unit, stretch.whole, wanted)
         query = select(*[_kept(key, columns).label(key) for key in keys], *_kept_counts(columns))
         sources.append(query.where(*times, *asked))
     for sign, *bounds in stretch.edges:
@@ -176,12 +176,14 @@ def each(
     connection: Connection, unit: ColumnElement[Any], bounds: tuple[int | None, int | None], wanted: Wanted
 ) -> list[ColumnElement[bool]]:
     """The days one by one, so that the few tag sets are looked up in each, where that is less than to look at all."""
+    if wanted.sets is None:
+        return between(unit, bounds)
     first, last = bounds
     oldest, newest = [connection.execute(select(of(unit))).scalar() for of in (func.min, func.max)]
     if oldest is None or newest is None:
         return between(unit, bounds)
     days = range(max(oldest, first or 0), newest + 1 if last is None else min(newest + 1, last))
-    if len(days) * (len(wanted.sets or ()) or 1) > _MOST_LOOKED_UP:
+    if len(days) * (len(wanted.sets) or 1) > _MOST_LOOKED_UP:
         return between(unit, bounds)
     return [unit.in_(list(days))]
 
