@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from costguard.budgets import Limit
+from costguard.errors import StoreUnavailable
 from costguard.events import Hold
 from costguard.ledger.base import Ledger
 from costguard.ledger.journal import JournalLedger
@@ -33,11 +34,17 @@ def ask(ledger: Ledger, wanted: Callable[[], Hold]) -> Hold | str:
     delay = 0.002
     while True:
         one = wanted()
-        refusal = ledger.reserve(one, one.call.started_ns)
-        if refusal is None:
-            return one
-        if refusal.limit.most - refusal.spent < one.on(refusal.limit):
-            return "exceeded"
+        try:
+            refusal = ledger.reserve(one, one.call.started_ns)
+        except StoreUnavailable:
+            # Kept out by one that was stopped in a transaction: it is a budget that is looked at, not a database.
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if refusal is None:
+                return one
+            if refusal.limit.most - refusal.spent < one.on(refusal.limit):
+                return "exceeded"
         if time.monotonic() > deadline:
             return "busy"
         time.sleep(random.uniform(delay / 2, delay))

@@ -40,6 +40,7 @@ class Far(Wrapper):
         super().__init__(inner)
         self.asked: Counter[str] = Counter()
         self.down = False
+        self.down_for: set[str] = set()
         self.loses_answers = False
         self.gate = Event()
         self.gate.set()
@@ -47,7 +48,7 @@ class Far(Wrapper):
 
     def _ask(self, what: str) -> None:
         self.asked[what] += 1
-        if self.down:
+        if self.down or what in self.down_for:
             raise StoreUnavailable("the store is down")
 
     def local(self, hold: Hold) -> bool:
@@ -414,6 +415,24 @@ def test_a_worker_that_slept_past_its_leases_replaces_their_charge_by_the_truth(
     assert far.inner.balances([on]) == [(3 * CENT, 0)]
     assert {line.status for line in far.inner.entries({})} == {"ok"}
     assert ledger.overshoot == 0
+
+
+def test_a_worker_that_slept_makes_its_next_call_though_its_lost_lease_cannot_go_back_yet(
+    ledger: LeaseLedger, far: Far, clock: Clock
+) -> None:
+    on = limit("$100/day per user")
+    call(ledger, clock.now, on, cents=3, cost=2)
+    clock.wait(100)
+    (lost,) = far.inner.expire(clock.now)
+    assert lost.nanos == 1 * CENT
+    # As with entries that wait for a store that was busy a moment ago.
+    far.down_for = {"release"}
+    assert ledger.reserve(hold(on, cents=5, at_ns=clock.now), clock.now) is None
+    with pytest.raises(StoreUnavailable):
+        ledger.tick()
+    far.down_for = set()
+    ledger.tick()
+    assert far.inner.balances([on])[0][0] == 2 * CENT
 
 
 def test_a_worker_that_slept_and_that_nobody_missed_goes_on_with_its_leases(

@@ -116,13 +116,16 @@ class Keeper:
             if self._steady() >= due:
                 self._try(self.tick)
                 due = self._steady() + (_REST if self._failing else TICK)
-                without = 0 if self._holdings.by_id else without + 1
+                without = 0 if self._has_leases() else without + 1
             elif not self._failing:
                 self._try(self.serve)
         with self._starting:
             self._thread = None
-        if self._holdings.by_id and not self._stopped:
+        if self._has_leases() and not self._stopped:
             self.start()
+
+    def _has_leases(self) -> bool:
+        return bool(self._holdings.by_id) or self._tenure.owes
 
     def _try(self, work: Callable[[], None]) -> None:
         try:

@@ -234,6 +234,7 @@ class LeaseLedger(Wrapper):
         late = [slice_ for slice_ in list(self._holdings.by_id.values()) if slice_.until <= now_ns and not slice_.dead]
         if late:
             self._tenure.extend(late, now_ns)
+            self._tenure.release()
         return lost + self.inner.expire(now_ns)
 
     def _charge_overdue(self, now_ns: int | None = None, keys: set[str] | None = None) -> list[Entry]:

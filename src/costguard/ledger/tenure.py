@@ -94,14 +94,24 @@ class Tenure:
 
     def end(self, slice_: Slice) -> None:
         """Give a slice back whole, with what is left of a charge, unless calls run on it."""
+        if self._set_aside(slice_):
+            self.release()
+
+    def _set_aside(self, slice_: Slice) -> bool:
+        """Done with, unless calls run on it: to be released."""
         with self._holdings.lock:
             if slice_.running or self._holdings.by_id.pop(slice_.id, None) is None:
-                return
+                return False
             slice_.of.drop(slice_)
             left = 0 if slice_.dead else slice_.left
             self._holdings.going(slice_.key, left)
         self._done_with.append((slice_.lease, left))
-        self.release()
+        return True
+
+    @property
+    def owes(self) -> bool:
+        """There are leases that the store has not taken back yet."""
+        return bool(self._done_with)
 
     def doubt(self, lease: Lease) -> None:
         """Nobody knows whether it was taken: it is given back, for else it would be charged."""
@@ -127,6 +137,6 @@ class Tenure:
             slice_.dead = True
             slice_.until = 0
             slice_.of.drop(slice_)
-            known = slice_.id in self._holdings.by_id
-        if known and not slice_.running:
-            self.end(slice_)
+        # Released by the keeper, or by who would have to refuse a call without it: the call that found it lost leases
+        # anew, and must not fail because the store did not take this back.
+        self._set_aside(slice_)
