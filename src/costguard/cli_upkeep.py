@@ -127,7 +127,7 @@ def retain(
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Forget old entries, for good; balances stay. PostgreSQL forgets whole months."""
+    """Forget old entries, for good, and what was told of them; balances stay. PostgreSQL forgets whole months."""
     with one_line():
         moment = _date(before)
         with busy("forgetting"), ledger_at(store) as ledger:

@@ -11,8 +11,10 @@ import pytest
 from costguard.budgets import Budget
 from costguard.events import Crossing, Hold
 from costguard.ledger.audit import audit
-from costguard.ledger.base import Ledger, Refusal, crossing_payload
+from costguard.ledger.base import Ledger, Refusal
 from costguard.ledger.figures import Sum
+from costguard.ledger.payload import crossing_payload
+from costguard.notice import Notice
 from costguard.pricing.rates import Rates
 from costguard.pricing.usage import Usage
 from costguard.tags import Tags
@@ -802,6 +804,28 @@ def test_entries_before_a_time_are_forgotten_and_their_spending_stays_in_the_bal
     assert ledger.spent({}) == 10 * CENT
     assert ledger.balances([forever]) == [(30 * CENT, 0)]
     assert ledger.retain(NOW) == 0
+
+
+def test_alerts_of_windows_that_ended_are_forgotten_with_the_entries_of_their_month(ledger: Ledger) -> None:
+    old, this_month = NOW - 100 * DAY, NOW - 2 * DAY
+    gone = Crossing(limit("$1/day", at_ns=old), Decimal(1), 100 * CENT, old)
+    kept = [
+        Crossing(limit("$1/ever", at_ns=old), Decimal(1), 100 * CENT, old),
+        Crossing(limit("$2/day", at_ns=old), Decimal(1), 200 * CENT, old),
+        Crossing(limit("$1/day", at_ns=this_month), Decimal(1), 100 * CENT, this_month),
+        Notice("new model", "openai/gpt-5", old),
+        Crossing(limit("$3/day", at_ns=old), Decimal(1), 300 * CENT, old),
+    ]
+    for news in (gone, *kept):
+        assert ledger.tell(news)
+    *told, waiting = ledger.claim(NOW, lease_ns=SECOND)
+    for parcel in told:
+        # The third was told late, in this month.
+        ledger.delivered(parcel, this_month if parcel.key == kept[1].key else old + SECOND)
+    ledger.retain(NOW)
+    assert [ledger.tell(news) for news in kept] == [False] * 5
+    assert ledger.tell(gone)
+    assert {one.key for one in ledger.claim(NOW + 2 * SECOND, lease_ns=SECOND)} == {gone.key, waiting.key}
 
 
 def test_balances_of_limits_never_seen_are_zero(ledger: Ledger) -> None:

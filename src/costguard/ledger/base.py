@@ -18,7 +18,7 @@ from costguard.call import Call
 from costguard.events import Crossing, Entry, Hold
 from costguard.ledger.deeds import Adjusted, Deed
 from costguard.ledger.figures import Order, Percentiles, Sum, Where
-from costguard.notice import News, Notice
+from costguard.notice import News
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Parcel:
     """An outbox row, claimed for delivery.
 
     key:       unique for the crossing: a second one is never made
-    payload:   the crossing in plain JSON values (see `crossing_payload`)
+    payload:   the crossing in plain JSON values (see `ledger.payload`)
     tries:     deliveries begun so far, this one included
     delivered: names of the channels that already took it
     """
@@ -242,6 +242,8 @@ class Ledger(Protocol):
         A store that keeps entries by month (UTC) forgets whole months: the one that `before_ns` is in stays. An
         entry that is settled anew after it was forgotten counts anew: keep entries for longer than any call, or any
         journal that waits for the store.
+
+        Alerts that were told, or given up, before that month go with it, once the windows they are of have ended.
         """
         ...
 
@@ -268,25 +270,3 @@ class Ledger(Protocol):
     def close(self) -> None:
         """Let go of the store. Idempotent; a later verb opens it again."""
         ...
-
-
-def crossing_payload(crossing: News) -> dict[str, object]:
-    """A crossing as plain JSON values: amounts are integers of the limit's unit, times nanoseconds."""
-    if isinstance(crossing, Notice):
-        return crossing.payload
-    limit = crossing.limit
-    return {
-        "budget": limit.budget.rule,
-        "name": limit.budget.name,
-        "payer": dict(limit.payer),
-        "where": dict(limit.budget.where),
-        "window": limit.budget.window,
-        "fraction": str(crossing.fraction),
-        "unit": limit.unit,
-        "limit": limit.most + limit.prior,
-        "spent": crossing.spent + limit.prior,
-        "start": limit.start,
-        "end": limit.end,
-        "at": crossing.at_ns,
-        "refused": crossing.refused,
-    }

@@ -274,6 +274,7 @@ class MemoryLedger(MemoryReading, MemoryAudit, MemoryAdjusting):
             for key in old:
                 del self._entries[key]
                 self._charged.pop(key, None)
+            self._outbox.forget(before_ns)
             return len(old)
 
     def claim(self, now_ns: int, *, lease_ns: int, most: int = 20) -> list[Parcel]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 
-from costguard.ledger.base import Parcel, crossing_payload
+from costguard.ledger.base import Parcel
+from costguard.ledger.payload import crossing_payload, is_over, settled_before
 from costguard.notice import News
 
 
@@ -13,12 +15,13 @@ class MemoryOutbox:
 
     def __init__(self) -> None:
         self._parcels: dict[str, _Kept] = {}
+        self._number = count(1)
 
     def add(self, crossing: News) -> bool:
         """False if there ever was one with this key."""
         if crossing.key in self._parcels:
             return False
-        self._parcels[crossing.key] = _Kept(len(self._parcels) + 1, crossing)
+        self._parcels[crossing.key] = _Kept(next(self._number), crossing)
         return True
 
     def claim(self, now_ns: int, *, lease_ns: int, most: int = 20) -> list[Parcel]:
@@ -50,6 +53,14 @@ class MemoryOutbox:
             kept.finished_ns = now_ns
             kept.delivered = list(parcel.delivered)
             kept.error = error
+
+    def forget(self, before_ns: int) -> None:
+        """As `Outbox.forget` does."""
+        before_ns = settled_before(before_ns)
+        for key, kept in list(self._parcels.items()):
+            over = is_over(json.loads(kept.payload), before_ns)
+            if over and kept.finished_ns is not None and kept.finished_ns < before_ns:
+                del self._parcels[key]
 
     def undelivered(self) -> int:
         return sum(not kept.done for kept in self._parcels.values())

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 
-from costguard.ledger.base import Parcel, crossing_payload
+from costguard.ledger.base import Parcel
 from costguard.ledger.driver import Driver, Execute
+from costguard.ledger.payload import crossing_payload, is_over, settled_before
 from costguard.notice import News
 
 WAITING, DELIVERED, GIVEN_UP = 0, 1, 2
 """The values of `outbox.state`."""
 
 _MOST_OF_AN_ERROR = 500
+
+_MOST_FORGOTTEN = 1000
+"""Parcels looked at in one transaction, so that it stays a short one."""
 
 
 class Outbox:
@@ -35,6 +39,11 @@ class Outbox:
         self._finish = text(
             "UPDATE costguard_outbox SET state = ?, finished = ?, delivered = ?, error = ? WHERE id = ? AND state <= ?"
         )
+        self._ended = text(
+            "SELECT id, payload FROM costguard_outbox "
+            f"WHERE state <> {WAITING} AND finished < ? AND id > ? ORDER BY id LIMIT {_MOST_FORGOTTEN}"
+        )
+        self._forget = text("DELETE FROM costguard_outbox WHERE id = ?")
         self._undelivered = text(f"SELECT count(*) FROM costguard_outbox WHERE state = {WAITING}")
 
     def add(self, execute: Execute, crossing: News) -> bool:
@@ -65,6 +74,20 @@ class Outbox:
         told = json.dumps(parcel.delivered)
         values = (until_ns // 1000, told, error[:_MOST_OF_AN_ERROR], parcel.id, parcel.tries)
         self._driver.transact(lambda execute: execute(self._postpone, values))
+
+    def forget(self, before_ns: int) -> None:
+        """Forget the crossings that were told, or given up, before that month (UTC), and whose windows ended before."""
+        before_ns, last = settled_before(before_ns), 0
+        while last := self._driver.transact(self._forget_some, before_ns, last):
+            pass
+
+    def _forget_some(self, execute: Execute, before_ns: int, last: int) -> int:
+        """The id of the last one that was looked at, 0 if there was none after `last`."""
+        rows = execute(self._ended, (before_ns // 1000, last)).fetchall()
+        for number, payload in rows:
+            if is_over(json.loads(payload), before_ns):
+                execute(self._forget, (number,))
+        return int(rows[-1][0]) if rows else 0
 
     def undelivered(self) -> int:
         return int(self._driver.read(lambda execute: execute(self._undelivered, ()).fetchone()[0]))

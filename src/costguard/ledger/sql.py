@@ -270,7 +270,9 @@ class SqlLedger:
         return SqlRollups(self._driver, self._dictionary.group_of).audit(rebuild=rebuild, progress=progress)
 
     def retain(self, before_ns: int) -> int:
-        return self._driver.retain(before_ns // 1000, self._rolls)
+        count = self._driver.retain(before_ns // 1000, self._rolls)
+        self._outbox.forget(before_ns)
+        return count
 
     def claim(self, now_ns: int, *, lease_ns: int, most: int = 20) -> list[Parcel]:
         return self._outbox.claim(now_ns, lease_ns, most)

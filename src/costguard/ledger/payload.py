@@ -1,0 +1,43 @@
+"""What a row of the outbox says: a crossing, or a notice, as plain JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from costguard.notice import News, Notice
+
+
+def crossing_payload(crossing: News) -> dict[str, object]:
+    """A crossing as plain JSON values: amounts are integers of the limit's unit, times nanoseconds."""
+    if isinstance(crossing, Notice):
+        return crossing.payload
+    limit = crossing.limit
+    return {
+        "budget": limit.budget.rule,
+        "name": limit.budget.name,
+        "payer": dict(limit.payer),
+        "where": dict(limit.budget.where),
+        "window": limit.budget.window,
+        "fraction": str(crossing.fraction),
+        "unit": limit.unit,
+        "limit": limit.most + limit.prior,
+        "spent": crossing.spent + limit.prior,
+        "start": limit.start,
+        "end": limit.end,
+        "at": crossing.at_ns,
+        "refused": crossing.refused,
+    }
+
+
+def settled_before(before_ns: int) -> int:
+    """The start of the month (UTC) that this time is in: what is forgotten is older. Entries of the month itself may
+    be kept, get another price, and pass a mark again, which has to be known as told."""
+    moment = datetime.fromtimestamp(before_ns // 10**9, UTC)
+    return int(moment.replace(day=1, hour=0, minute=0, second=0).timestamp()) * 10**9
+
+
+def is_over(payload: Mapping[str, object], before_ns: int) -> bool:
+    """Of a crossing: whether its window had ended by then. A notice is told once for good: it is never over."""
+    end = payload.get("end")
+    return isinstance(end, int) and end <= before_ns
