@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from costguard.alerts.alert import Alert
 from costguard.alerts.outbox import Outbox
 from costguard.alerts.rules import Rule
 from costguard.alerts.rules_alert import RuleAlert
+from costguard.alerts.rules_watch import Watch
 from costguard.alerts.schedule import GRACE_NS, LEASE_NS, POLL, Schedule
 from costguard.budget_set import BudgetSet
 from costguard.call import Call
@@ -25,6 +27,7 @@ from costguard.ledger.base import Ledger
 from costguard.ledger.memory import MemoryLedger
 from costguard.ledger.mutes import mute, muted_by, mutes, unmute
 from costguard.ledger.opening import open_ledger
+from costguard.notice import News
 from costguard.pricing.usage import Usage
 from costguard.tags import Frame, Tags, close_frame, open_frame, tagged
 from tests.alerts.scenario import BEAT, HOUR, MINUTE, Clock, Story, at, told, worker
@@ -275,6 +278,38 @@ def test_one_request_that_costs_too_much_is_told_of_once() -> None:
     assert sorted(alert.title for alert in told_of) == [
         "One request to /agent has cost $6.00", "One request to /agent has cost $8.00",
     ]  # fmt: skip
+
+
+def test_dear_requests_are_all_told_of_though_two_threads_bring_them_to_the_store_at_once() -> None:
+    class Slow(MemoryLedger):
+        begun, other = threading.Event(), threading.Event()
+
+        def tell(self, crossing: News) -> bool:
+            if threading.current_thread() is not threading.main_thread():
+                self.other.set()
+            elif not self.begun.is_set():
+                self.begun.set()
+                self.other.wait(0.3)  # for what must not be: both at it
+            return super().tell(crossing)
+
+    ledger = Slow()
+    watch = Watch(ledger, [Rule.parse("request over $5")], lambda: None)
+    with Guard(ledger, [], hooks=[watch]) as guard:
+        for user in ("alice", "bob", "carol"):
+            token = open_frame(Frame(Tags(user=user, route="/agent")))
+            spend(guard, 6 * 10**9)
+            close_frame(token)
+
+        def beside() -> None:
+            assert ledger.begun.wait(30)
+            watch.write()
+
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(beside)
+            watch.write()
+            second.result(30)
+    assert not watch.waits
+    assert ledger.undelivered() == 3
 
 
 def test_each_rule_for_requests_tells_of_the_same_request_once() -> None:

@@ -52,6 +52,7 @@ class Watch:
         """In a child, whose parent tells what was found before."""
         self._owner = os.getpid()
         self._lock = Lock()
+        self._writing = Lock()
         self._notices: deque[Notice] = deque(maxlen=1000)
 
     def __call__(self, event: Settled | Refused | Downgraded) -> None:
@@ -92,12 +93,21 @@ class Watch:
         """Bring to the store what was found. What it does not take is kept for the next time."""
         if self._owner != os.getpid():
             self.forked()
-        try:
+        # The outbox's thread and one that flushes may come at once: what one has told the other must not take away.
+        with self._writing:
             while self._notices:
-                self._ledger.tell(self._notices[0])
-                self._notices.popleft()
+                notice = self._notices.popleft()
+                if not self._told_of(notice):
+                    self._notices.appendleft(notice)
+                    return
+
+    def _told_of(self, notice: Notice) -> bool:
+        try:
+            self._ledger.tell(notice)
         except StoreUnavailable as error:
             log.warning("dear requests are not told of in %s yet: %s", self._ledger.url, error)
+            return False
+        return True
 
 
 def _dear(  # noqa: PLR0917 - one request, told
