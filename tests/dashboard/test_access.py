@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pytest
+from fastapi import HTTPException as FastAPIError
 from starlette.exceptions import HTTPException
 
 from costguard import ConfigError, Guard
@@ -99,6 +102,27 @@ async def test_authorize_that_fails_lets_nobody_in_and_shows_nothing_of_it(
     assert "hunter2" in caplog.text
 
 
+async def test_authorize_that_looks_for_somebody_with_next_and_finds_nobody_is_answered(
+    guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    def who(request: Any) -> str:
+        return next(role for name, role in {"ann": "operator"}.items() if name == request.cookies.get("name"))
+
+    async with asyncio.timeout(20), browser(dashboard(guard, authorize=who)) as client:
+        assert (await client.get("/")).status_code == 500
+    assert "give next() a default" in caplog.text
+
+
+async def test_what_authorize_says_in_another_form_than_words_is_said_as_text(guard: Guard) -> None:
+    def who(_: Any) -> str:
+        raise FastAPIError(403, detail={"since": date(2026, 11, 1)})
+
+    async with browser(dashboard(guard, authorize=who)) as client:
+        answer = await client.get("api/spend")
+        assert (answer.status_code, answer.headers["x-frame-options"]) == (403, "DENY")
+        assert "2026" in answer.json()["text"]
+
+
 async def test_authorize_may_send_people_to_a_sign_in(guard: Guard) -> None:
     def who(_: Any) -> str:
         raise HTTPException(303, headers={"location": "/sign-in"})
@@ -171,7 +195,7 @@ class TestOnLoopback:
         async with browser(app, LOOPBACK, client=("192.168.1.5", 5000)) as client:
             assert (await client.get(f"/{entrance}")).status_code == 403
         async with browser(app, LOOPBACK) as client:
-            for header in ("x-forwarded-for", "forwarded", "x-real-ip"):
+            for header in ("x-forwarded-for", "x-forwarded-proto", "forwarded", "via", "x-real-ip"):
                 assert (await client.get(f"/{entrance}", headers={header: "10.0.0.1"})).status_code == 403
             assert (await client.get(f"/{entrance}")).status_code == 303
 

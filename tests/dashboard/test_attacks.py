@@ -256,3 +256,20 @@ async def test_a_grant_that_this_version_cannot_read_can_be_seen_and_taken_back(
         assert answer.status_code == 303
     assert rules(guard.ledger).grants == ()
     guard.close()
+
+
+async def test_who_goes_away_while_a_form_is_sent_leaves_no_error_in_the_log(
+    guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages: list[Any] = [{"type": "http.request", "body": b"do=set&rule=", "more_body": True}]
+
+    async def receive() -> Any:
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def ignore(_: Any) -> None:
+        """Nobody is there any more."""
+
+    asked = {"type": "http", "method": "POST", "path": "/budgets", "root_path": "", "scheme": "http"}
+    await dashboard(guard)({**asked, "query_string": b"", "headers": [(b"host", b"costs.test")]}, receive, ignore)
+    assert not guard.ledger.deeds()
+    assert not caplog.records

@@ -213,3 +213,22 @@ async def test_a_chart_of_everybody_hidden_beside_calls_of_nobody_adds_up(guard:
     assert [(line["group"], line["total"]["cost"]) for line in told["lines"]] == [
         ({"user": "hidden"}, "11.00"), (None, "7.00"),
     ]  # fmt: skip
+
+
+async def test_no_link_chooses_everybody_hidden_and_then_shows_nobody(guard: Guard) -> None:
+    (entry,) = guard.ledger.entries({"user": "alice"})
+    async with browser(dashboard(guard, users="hidden")) as client:
+        for path in ("", "explore?by=user", "explore?by=user,model", "calls", f"calls/{entry.call_id}", "budgets"):
+            page = (await client.get(path)).text
+            assert "hidden" in page, path
+            assert "where.user=hidden" not in page, path
+        (risk, *_) = re.findall(r'<a class="" href="([^"]*)"><bdi class="cut">hidden', (await client.get("")).text)
+        assert "$1.00" in (await client.get(unescape(risk))).text
+
+
+@pytest.mark.parametrize("users", ["hashed", "hidden"])
+async def test_a_name_that_chooses_nobody_has_no_standing(guard: Guard, users: str) -> None:
+    async with browser(dashboard(guard, users=users, secret=SECRET)) as client:
+        page = (await client.get("budgets?where.user=bob")).text
+        assert "No budget counts" in page
+        assert "of $5.00" not in page

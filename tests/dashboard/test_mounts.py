@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any, ClassVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from flask import Flask, session
+from flask import request as asked_of_flask
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import create_environ
 
 from costguard import Guard
 from costguard.web.fastapi import install
@@ -182,3 +185,63 @@ class TestInFlask:
 
         with ThreadPoolExecutor(20) as pool:
             assert set(pool.map(ask, range(60))) == {200}
+
+    def test_a_head_has_no_body_that_would_be_taken_for_the_next_answer(self, app: Flask) -> None:
+        status, headers, body = wsgi(app, {"REQUEST_METHOD": "HEAD", "PATH_INFO": "/costs/"}, Sent())
+        assert status.startswith("403")
+        assert int(headers["content-length"]) > 0
+        assert body == b""
+
+    @pytest.mark.parametrize("length", ["1000", "7", "-1", "many", "9" * 5000])
+    def test_a_form_that_was_not_sent_to_its_end_is_not_waited_for_and_not_done(
+        self, app: Flask, guard: Guard, length: str
+    ) -> None:
+        client = app.test_client()
+        client.get("/sign-in/alice")
+        page = client.get("/costs/budgets?do=set").text
+        form = {**fields_of(page, "set"), "author": "ann", "reason": "why", "rule": "$4/week"}
+        cookies = "; ".join(f"{name}={client.get_cookie(name).value}" for name in ("session", "costguard-form"))  # type: ignore[union-attr]
+        asked = {"REQUEST_METHOD": "POST", "PATH_INFO": "/costs/budgets", "CONTENT_LENGTH": length}
+        asked |= {"HTTP_COOKIE": cookies, "HTTP_ORIGIN": "http://localhost"}
+        status, _, _ = wsgi(app, asked, Sent(urlencode(form).encode()))
+        assert status.startswith("403")
+        assert not guard.ledger.deeds()
+
+    def test_authorize_may_read_the_form_itself(self, guard: Guard) -> None:
+        app = Flask("notes")
+
+        def who(request: Any) -> str:
+            with app.request_context(request.scope["wsgi_environ"]):
+                return "operator" if asked_of_flask.values.get("key") != "stolen" else "viewer"
+
+        app.wsgi_app = dashboard(guard, authorize=who).wsgi()  # type: ignore[method-assign,assignment]
+        client = app.test_client()
+        form = {**fields_of(client.get("/budgets?do=set").text, "set"), "author": "ann", "reason": "why"}
+        cookie = f"costguard-form={client.get_cookie('costguard-form').value}"  # type: ignore[union-attr]
+        sent = urlencode({**form, "rule": "$4/week"}).encode()
+        asked = {"REQUEST_METHOD": "POST", "PATH_INFO": "/budgets", "CONTENT_LENGTH": str(len(sent))}
+        asked |= {"HTTP_COOKIE": cookie, "HTTP_ORIGIN": "http://localhost"}
+        status, _, _ = wsgi(app, asked, Sent(sent))
+        assert status.startswith("303")
+        assert [deed.action for deed in guard.ledger.deeds()] == ["budget"]
+
+
+class Sent(BytesIO):
+    """What a client sent; who asks for more again and again would ask for ever."""
+
+    asked = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self.asked += not found
+        assert self.asked < 100, "asked for what will never come"
+        return found
+
+
+def wsgi(app: Any, asked: dict[str, str], sent: Sent) -> tuple[str, dict[str, str], bytes]:
+    """As a server that checks nothing asks an app: status, headers and body."""
+    said: list[Any] = []
+    form = {"CONTENT_TYPE": "application/x-www-form-urlencoded"}
+    environ = {**create_environ(), **form, **asked, "wsgi.input": sent}
+    body = b"".join(app(environ, lambda *answer: said.extend(answer)))
+    return said[0], dict(said[1]), body

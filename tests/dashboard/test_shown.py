@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from costguard import Guard
-from costguard.call import new_call_id
+from costguard.call import Call, new_call_id
 from costguard.dashboard.access import Person
 from costguard.dashboard.desk import Desk
 from costguard.dashboard.hiding import Hiding
@@ -22,10 +22,11 @@ from costguard.dashboard.page_prices import prices
 from costguard.dashboard.query import Query
 from costguard.dashboard.view import View
 from costguard.errors import ConfigError
-from costguard.events import Entry
+from costguard.events import Entry, Refused
 from costguard.reports.spend import spend
 from costguard.tags import Tags
 from tests.alerts.crossings import record
+from tests.dashboard.pages import browser, dashboard
 
 HOUR = 3600 * 10**9
 
@@ -64,6 +65,22 @@ def test_the_overview_has_the_total_and_what_is_not_in_it(guard: Guard) -> None:
 
 def test_an_empty_ledger_says_what_to_do_first() -> None:
     assert shown(Guard("memory://"), overview)["first"] is True
+
+
+def test_an_app_whose_calls_were_all_refused_is_not_told_to_instrument_them() -> None:
+    guard = Guard("memory://", budgets=["$0.01/day per user"])
+    (standing,) = guard.standings(user="alice")
+    guard._emit(Refused(Call("openai", "gpt-4o", tags=Tags(user="alice")), standing, False, standing.limit))
+    guard.flush()
+    found = shown(guard, overview)
+    assert (found["first"], found["refused"]) == (False, 1)
+
+
+async def test_calls_without_any_price_are_not_shown_as_free() -> None:
+    guard = Guard("memory://")
+    record(guard.ledger, None, user="bob", model="nobody-knows", at_ns=time.time_ns())
+    async with browser(dashboard(guard)) as client:
+        assert "$0.00" not in (await client.get("calls")).text
 
 
 def test_a_ledger_with_older_calls_is_not_new(guard: Guard) -> None:
@@ -106,6 +123,12 @@ def test_hours_are_whole_ones_and_the_last_is_running(guard: Guard) -> None:
 def test_midnight_of_a_zone_is_drawn_as_midnight(guard: Guard) -> None:
     found = shown(guard, explore, "since=7d&tz=Asia/Kathmandu")
     assert all(row.at % 86_400 == 0 for row in found["chart"].rows)
+
+
+def test_the_times_in_the_form_are_of_the_zone_that_it_is_read_in(guard: Guard) -> None:
+    times = shown(guard, explore, "since=2026-11-20T10:00&until=2026-11-21T00:00&tz=America/New_York")["times"]
+    assert (times.field_since, times.field_until) == ("2026-11-20T10:00", "2026-11-21T00:00")
+    assert times.since == datetime(2026, 11, 20, 15, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("by", ["model", "user,feature", "status", "provider", "route"])

@@ -90,6 +90,19 @@ async def test_a_budget_observes_is_enforced_and_is_removed(guard: Guard) -> Non
     assert "$500/month" in [str(each.rule).replace(".00", "") for each in guard.budgets]
 
 
+async def test_what_another_process_has_changed_a_moment_ago_is_not_undone_by_a_switch(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'costs.db'}"
+    with (
+        guard_with_calls(store, engine="direct") as here,
+        Guard(store, budgets=["$500/month"], engine="direct") as there,
+    ):
+        async with browser(dashboard(here)) as one, browser(dashboard(there)) as other:
+            link = await link_to(one, "Change limit", "$500.00/month")
+            assert (await send(one, f"budgets{link}", "set", limit="900")).status_code == 303
+            assert (await send(other, f"budgets{link.replace('limit', 'observe')}", "observe")).status_code == 303
+        assert in_force(here) == ["$900.00/month observe"]
+
+
 async def test_a_grant_is_given_and_taken_back(guard: Guard) -> None:
     async with browser(dashboard(guard)) as client:
         path = "budgets" + await link_to(client, "Grant", "$5.00/day per user")

@@ -72,6 +72,20 @@ def test_what_cannot_be_done_is_not_written_down(ledger: Ledger) -> None:
     assert in_force(ledger) == ["$6.00/day per user"]
 
 
+def test_a_budget_that_was_changed_meanwhile_is_not_replaced_by_one_made_from_the_old(ledger: Ledger) -> None:
+    first = rulings.set_budget(ledger, "$5/day", deed("1"), instead_of=0)
+    assert first is not None
+    second = rulings.set_budget(ledger, "$9/day", deed("2"), instead_of=first.id)
+    assert second is not None
+    for nonce, number in (("3", 0), ("4", first.id)):
+        with pytest.raises(ConfigError, match="meanwhile"):
+            rulings.set_budget(ledger, "$5/day observe", deed(nonce), instead_of=number)
+    assert in_force(ledger) == ["$9.00/day"]
+    assert [one.nonce for one in ledger.deeds()] == ["2", "1"]
+    assert rulings.set_budget(ledger, "$9/day observe", deed("5"), instead_of=second.id) is not None
+    assert in_force(ledger) == ["$9.00/day observe"]
+
+
 def test_a_grant_is_given_and_taken_back_once(ledger: Ledger) -> None:
     grant = Grant("$5/day per user", (("user", "alice"),), Decimal(5), "usd", NOON, None, "ann", "a launch")
     assert rulings.add_grant(ledger, grant, deed("1", "grant"))

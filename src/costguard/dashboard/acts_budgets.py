@@ -22,22 +22,24 @@ from costguard.windows import read_span
 def set_rule(view: View, form: Form) -> str:
     """A budget from its line of text, or the limit of one that is there."""
     if form.get("budget"):
-        budget = _fixed(_found(view, form)).budget
-        made = replace(budget, limit=read_amount(form.get("limit"), budget.unit, what="limit"))
-    else:
-        made = view.meant_rule(Budget.parse(form.get("rule")))
-        if form.get("observe"):
-            made = replace(made, observe=True)
-    return _put(view, form, made, "budget", "set")
+        one = _fixed(view, form)
+        limit = read_amount(form.get("limit"), one.budget.unit, what="limit")
+        return _put(view, form, replace(one.budget, limit=limit), "set", _number(one))
+    made = view.meant_rule(Budget.parse(form.get("rule")))
+    if form.get("observe"):
+        made = replace(made, observe=True)
+    return _put(view, form, made, "set")
 
 
 def observe(view: View, form: Form) -> str:
     """From now on it refuses nothing. Of code or a file: the database's rule is used instead."""
-    return _put(view, form, replace(_fixed(_found(view, form)).budget, observe=True), "observe", "observe")
+    one = _fixed(view, form)
+    return _put(view, form, replace(one.budget, observe=True), "observe", _number(one))
 
 
 def enforce(view: View, form: Form) -> str:
-    return _put(view, form, replace(_fixed(_found(view, form)).budget, observe=False), "enforce", "enforce")
+    one = _fixed(view, form)
+    return _put(view, form, replace(one.budget, observe=False), "enforce", _number(one))
 
 
 def remove(view: View, form: Form) -> str:
@@ -76,14 +78,22 @@ BUDGET_ACTS: dict[str, Act] = {
 }  # fmt: skip
 
 
-def _put(view: View, form: Form, made: Budget, action: str, done: str) -> str:
-    with view.hiding.unnamed("this budget does not go with the others in force; see: costguard budgets list"):
-        stored = rulings.set_budget(view.known.ledger, made, _deed(form, action))
+def _put(view: View, form: Form, made: Budget, done: str, instead_of: int | None = None) -> str:
+    deed = _deed(form, "budget" if done == "set" else done)
+    with view.hiding.unnamed("this budget was changed meanwhile, or does not go with others: costguard budgets list"):
+        stored = rulings.set_budget(view.known.ledger, made, deed, instead_of=instead_of)
     view.known.look()
     return "again" if stored is None else done
 
 
+def _number(one: KnownBudget) -> int:
+    """Of what a part is changed: with another one there by now, the rest of that would be lost."""
+    return 0 if one.stored is None else one.stored.id
+
+
 def _found(view: View, form: Form) -> KnownBudget:
+    # What another process has changed is in force here seconds later, and would be undone by what is made of the old.
+    view.known.look()
     wanted = form.get("budget")
     for one in view.known.budgets:
         if view.hiding.key(one.budget) == wanted:
@@ -91,7 +101,8 @@ def _found(view: View, form: Form) -> KnownBudget:
     raise ConfigError("this budget is not in force any more; load the page again")
 
 
-def _fixed(one: KnownBudget) -> KnownBudget:
+def _fixed(view: View, form: Form) -> KnownBudget:
+    one = _found(view, form)
     if not isinstance(one.budget.limit, Decimal):
         raise ConfigError(f"budget {one.budget.title!r} computes its limit in the app's code; change it there")
     return one

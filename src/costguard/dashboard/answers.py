@@ -88,7 +88,7 @@ def refuse(request: Request, kind: Kind, why: Refusal) -> Response:
 
 def of_the_app(request: Request, kind: Kind, error: HTTPException) -> Response:
     """What `authorize` raised, such as a redirect to a sign-in, or 401."""
-    made = refuse(request, kind, Refusal(error.status_code, "Not for you", error.detail))
+    made = refuse(request, kind, Refusal(error.status_code, "Not for you", str(error.detail)))
     made.headers.update(error.headers or {})
     return made
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from costguard.dashboard.looks import count, usd
 from costguard.dashboard.query import Query
 from costguard.dashboard.tables import Column, Table
+from costguard.dashboard.view import View
 from costguard.reports.figures import Spend
 from costguard.reports.series import Line, Series
 from costguard.windows import zone
@@ -85,11 +86,11 @@ class Chart:
         return usd(value) if isinstance(value, Decimal) else count(value)
 
 
-def chart_of(found: Series, query: Query, *, measure: str = "cost", name: str = "series") -> Chart:
+def chart_of(view: View, found: Series, query: Query, *, measure: str = "cost", name: str = "series") -> Chart:
     """The lines of a series as columns; a series of nothing in particular has one, the total."""
     title, read = MEASURES[measure]
     lines = found.lines or (found.total,)
-    columns = tuple(_column(found, line, place, query, read) for place, line in enumerate(lines))
+    columns = tuple(_column(view, line, place, query, read) for place, line in enumerate(lines))
     rows = tuple(
         _row(found, place, start, [read(line.points[place]) for line in lines], read)
         for place, start in enumerate(found.starts)
@@ -129,7 +130,7 @@ def series_table(found: Series, empty: str) -> Table:
 _NUMBERS = ("cost", "calls", "input_tokens", "output_tokens", "errors", "unpriced_calls")
 
 
-def _column(found: Series, line: Line, place: int, query: Query, read: Callable[[Spend], Number]) -> ChartColumn:
+def _column(view: View, line: Line, place: int, query: Query, read: Callable[[Spend], Number]) -> ChartColumn:
     total: Number | None = read(line.total)
     if isinstance(total, Decimal) and not total and line.total.unpriced_calls:
         total = None
@@ -139,7 +140,7 @@ def _column(found: Series, line: Line, place: int, query: Query, read: Callable[
     url = ""
     if len(line.group) == 1:
         ((tag, value),) = line.group.items()
-        url = query.narrowed(tag, value, before=None)
+        url = view.narrowed(query, tag, value, before=None)
     return ChartColumn(" · ".join(line.group.values()), place, total, False, url)
 
 

@@ -66,11 +66,11 @@ class Chosen:
 
     @property
     def field_since(self) -> str:
-        return _field(self.since)
+        return _field(self.since, self.tz)
 
     @property
     def field_until(self) -> str:
-        return _field(self.until)
+        return _field(self.until, self.tz)
 
 
 def times(view: View, query: Query, usual: str = USUAL) -> Chosen:
@@ -145,9 +145,9 @@ def _between(read: Period) -> str:
     return f"{since} to {until} UTC".replace(" 00:00", "")
 
 
-def _field(at: datetime | None) -> str:
-    """For a field of the kind datetime-local."""
-    return "" if at is None else f"{at:%Y-%m-%dT%H:%M}"
+def _field(at: datetime | None, tz: str) -> str:
+    """For a field of the kind datetime-local: what is sent from it is read as a time of the zone in the address."""
+    return "" if at is None else f"{at.astimezone(zone(tz)):%Y-%m-%dT%H:%M}"
 
 
 def normal(query: Query) -> Query:

@@ -11,6 +11,7 @@ from typing import Any
 
 from costguard.budgets import Budget
 from costguard.dashboard.budget_forms import doing
+from costguard.dashboard.hiding import NOBODY
 from costguard.dashboard.known import KnownBudget
 from costguard.dashboard.looks import count, usd
 from costguard.dashboard.query import Query
@@ -61,7 +62,9 @@ def budgets(view: View, query: Query) -> Mapping[str, Any]:
         raise LookupError("there is no such budget in force any more; it may have been removed or changed")
     ledger = view.known.ledger
     most = MANY if opened or payer else FEW
-    found = stands_of(ledger, view.known.chosen, view.now, most=most, payer=payer)
+    # Nobody has spent nothing: it would be shown as if it were the standing of who was asked for.
+    somebody = NOBODY not in payer.values()
+    found = stands_of(ledger, view.known.chosen, view.now, most=most, payer=payer) if somebody else {}
     cards = [_card(view, query, one, found.get(one.budget.identity, [])) for one in chosen]
     if payer:
         cards = [card for card in cards if card["stands"]]
@@ -136,10 +139,11 @@ def _stand(view: View, query: Query, key: str, budget: Budget, stand: PayerStand
     narrowed = query
     for name, value in shown.items():
         narrowed = Query.read(narrowed.narrowed(name, value).removeprefix("?"))
+    alone = shown and all(view.narrowed(query, name, value) for name, value in shown.items())
     return {
         "payer": ", ".join(shown.values()) or "everyone",
         "tags": shown,
-        "url": narrowed.href(budget=key) if shown else "",
+        "url": narrowed.href(budget=key) if alone else "",
         "limit": standing.limit,
         "spent": standing.spent,
         "held": standing.held,

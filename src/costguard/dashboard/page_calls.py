@@ -96,7 +96,9 @@ def call(view: View, query: Query) -> Mapping[str, Any]:
         "entry": entry,
         "receipt": receipt,
         "table": Table("receipt", "Receipt", columns, lines, entry.reason or "Nothing was priced."),
-        "tags": [(name, value, Query().narrowed(name, value)) for name, value in sorted(dict(entry.tags).items())],
+        "tags": [
+            (name, value, view.narrowed(Query(), name, value)) for name, value in sorted(dict(entry.tags).items())
+        ],
         "usage": [(name, number) for name, number in sorted(entry.usage.buckets.items()) if number],
     }
 
@@ -121,7 +123,9 @@ def _row(view: View, query: Query, row: CallRow) -> dict[str, Any]:
             "at": view.url(f"calls/{entry.call_id}"),
             "call_id": view.url(f"calls/{entry.call_id}"),
             "model": query.narrowed("model", entry.model, **narrowed),
-            **{name: query.narrowed(name, tags[name], **narrowed) for name in ("user", "feature") if name in tags},
+            **{
+                name: view.narrowed(query, name, tags[name], **narrowed) for name in ("user", "feature") if name in tags
+            },
         },
     }
 

@@ -93,7 +93,7 @@ def explore(view: View, query: Query) -> Mapping[str, Any]:
         "total": report.total,
         "report": report,
         "foot": _figures(report, report.total) | {"links": {}},
-        "chart": chart_of(drawn, query, measure=measure),
+        "chart": chart_of(view, drawn, query, measure=measure),
         "series": series_table(drawn, empty),
         "table": Table("spend", f"Spend by {', '.join(by)}", (*columns, *MORE), rows, empty),
         "columns": (*columns, *refused),
@@ -109,10 +109,10 @@ def _row(view: View, query: Query, report: SpendReport, row: Spend) -> dict[str,
     for name, value in row.group.items():
         if name in ("day", "hour"):
             continue
-        links[tag_column(name).name] = query.narrowed(name, value, sort=None)
+        links[tag_column(name).name] = view.narrowed(query, name, value, sort=None)
         # All of the values together are what the calls of this row have.
         at_calls = Query.read(at_calls.narrowed(name, value).removeprefix("?"))
-    links["calls"] = view.url("calls", str(at_calls))
+    links["calls"] = view.url("calls", str(at_calls)) if all(links.values()) else ""
     values = {tag_column(name).name: value for name, value in row.group.items()}
     return {**values, **_figures(report, row), "links": links}
 

@@ -35,6 +35,7 @@ def overview(view: View, query: Query) -> Mapping[str, Any]:
     report = spend(view.ledger, (), **chosen.asked, where=where, compare=chosen.compare)
     drawn = series(view.ledger, by, grain=grain, **chosen.asked, where=where)
     nobody = spend(view.ledger, (), **chosen.asked, where={**where, "user": UNATTRIBUTED})
+    turned_away = refused(view.ledger, **chosen.asked, where=where).total
     empty = "No calls in this time. Choose a longer one above."
     return {
         "query": query,
@@ -44,12 +45,12 @@ def overview(view: View, query: Query) -> Mapping[str, Any]:
         "report": report,
         "total": report.total,
         "nobody": nobody.total,
-        "first": not report.total.calls and not view.ledger.entries({}, limit=1),
-        "refused": refused(view.ledger, **chosen.asked, where=where).total,
+        "first": not report.total.calls and not turned_away and not view.ledger.entries({}, limit=1),
+        "refused": turned_away,
         "saved": cache_savings(view.ledger, (), **chosen.asked, where=where).total,
         "ahead": forecast(view.ledger, where=where, tz=chosen.tz, now=view.now),
         **risks(view),
-        "chart": chart_of(drawn, query, name="spend"),
+        "chart": chart_of(view, drawn, query, name="spend"),
         "series": series_table(drawn, empty),
         "tops": [_top(view, query, chosen, name) for name in TOPS],
         "here": query.only("since", "until", "tz", "where."),
@@ -72,7 +73,7 @@ def _top(view: View, query: Query, chosen: Chosen, name: str) -> Table:
             "cost": None if row.unpriced_calls and not row.cost else row.cost,
             "share": found.share(row.cost),
             "calls": row.calls,
-            "links": {name: view.url("explore", _inside(at_explore, name, row.group[name]))},
+            "links": {name: _inside(view, at_explore, name, row.group[name])},
         }
         for row in found.rows
     ]
@@ -82,9 +83,10 @@ def _top(view: View, query: Query, chosen: Chosen, name: str) -> Table:
     )
 
 
-def _inside(at_explore: Query, name: str, value: str) -> str:
+def _inside(view: View, at_explore: Query, name: str, value: str) -> str:
     """One group, broken down by something else."""
-    return at_explore.narrowed(name, value, by="model" if name != "model" else "feature")
+    narrowed = view.narrowed(at_explore, name, value, by="model" if name != "model" else "feature")
+    return view.url("explore", narrowed) if narrowed else ""
 
 
 def _notes(view: View, found: Top, at_explore: Query, name: str) -> dict[str, Any]:

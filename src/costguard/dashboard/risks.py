@@ -59,7 +59,7 @@ def _stand(view: View, one: PayerStanding) -> dict[str, Any]:
     payer = view.hiding.show_all(one.payer)
     query = Query()
     for name, value in payer.items():
-        query = Query.read(query.narrowed(name, value).removeprefix("?"))
+        query = Query.read((view.narrowed(query, name, value) or str(query)).removeprefix("?"))
     money = standing.unit == "usd"
     return {
         "budget": view.hiding.budget(standing.budget).title,

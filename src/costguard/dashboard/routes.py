@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 
@@ -273,13 +273,17 @@ def _after(query: Query, done: str) -> str:
 
 
 async def _body(request: Request) -> bytes:
-    """Raises ConfigError where it is larger than any form of ours."""
+    """Raises ConfigError where it is larger than any form of ours, or was not sent to its end."""
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BYTES:
-            raise ConfigError(f"the form is larger than {MOST_BYTES:,} bytes; nothing was done")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > MOST_BYTES:
+                raise ConfigError(f"the form is larger than {MOST_BYTES:,} bytes; nothing was done")
+            parts.append(part)
+    except ClientDisconnect:
+        # Whoever goes away is no error of ours, and nobody reads the answer.
+        raise ConfigError("the form was not sent to its end; nothing was done") from None
     return b"".join(parts)
 
 

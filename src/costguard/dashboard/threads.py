@@ -37,7 +37,7 @@ class Threads:
                 raise Busy
             self._running += 1
             pool = self._here()
-        future = pool.submit(contextvars.copy_context().run, work)
+        future = pool.submit(contextvars.copy_context().run, _work, work)
         # Also of one that nobody waits for any more, and that never began.
         future.add_done_callback(self._done)
         return await asyncio.wrap_future(future)
@@ -53,3 +53,11 @@ class Threads:
             self._process = os.getpid()
             self._running = 1
         return self._pool
+
+
+def _work(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except StopIteration as error:
+        # As of next(...) that finds nobody: no Future takes it, and whoever waits for one would wait for ever.
+        raise RuntimeError("StopIteration was raised; give next() a default") from error

@@ -12,8 +12,9 @@ from costguard.budgets import Budget
 from costguard.dashboard.access import Person
 from costguard.dashboard.files import file, mark
 from costguard.dashboard.hidden_ledger import values_of
-from costguard.dashboard.hiding import NOBODY, Hiding
+from costguard.dashboard.hiding import HIDDEN, NOBODY, Hiding
 from costguard.dashboard.known import Known
+from costguard.dashboard.query import Query
 from costguard.errors import ConfigError
 from costguard.ledger.base import Ledger
 
@@ -85,6 +86,12 @@ class View:
         """
         text = query if isinstance(query, str) else urlencode([(k, v) for k, v in (query or {}).items() if v != ""])
         return f"{self.root}{quote(path, safe='/')}" + (f"?{text.removeprefix('?')}" if text else "")
+
+    def narrowed(self, query: Query, name: str, value: str, **changes: str | int | None) -> str:
+        """`query.narrowed`; "" for a value that all have who are hidden, which chooses nobody."""
+        if value == HIDDEN and self.hiding.way == "hidden" and self.hiding.hides(name):
+            return ""
+        return query.narrowed(name, value, **changes)
 
     def static(self, name: str) -> str:
         """With a mark of what is in it: a browser keeps it, and asks for another one after an upgrade."""

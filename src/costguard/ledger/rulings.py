@@ -33,10 +33,15 @@ class _NotThere(Exception):
     """Ends the transaction: the deed was not done, and is not written down."""
 
 
-def set_budget(ledger: Ledger, budget: Budget | str, deed: Deed) -> StoredBudget | None:
+def set_budget(
+    ledger: Ledger, budget: Budget | str, deed: Deed, *, instead_of: int | None = None
+) -> StoredBudget | None:
     """Put a budget in force, in place of the one that counts the same for the same payers. None: done before.
 
-    Raises ConfigError as `costguard.ledger.rules.set_budget` does, and without a reason; StoreUnavailable.
+    instead_of: the number of the one that it was made from, 0 for one that the database does not have; None: whichever
+
+    Raises ConfigError as `costguard.ledger.rules.set_budget` does, without a reason, and where there is another one to
+    replace by now; StoreUnavailable.
     """
     _check(deed)
     rule = budget if isinstance(budget, Budget) else Budget.parse(budget)
@@ -48,11 +53,22 @@ def set_budget(ledger: Ledger, budget: Budget | str, deed: Deed) -> StoredBudget
     BudgetSet().replace("database", [rule, *(stored.budget for stored in others)])
     before = next((stored.rule for stored in there if stored.identity == rule.identity), None)
     told = replace(deed, details={"budget": str(rule), "before": before, **deed.details})
-    return _do(
-        ledger, told,
-        lambda book, execute: book._replace(execute, rule.identity, str(rule), deed.author, deed.at_ns // 1000),
-        lambda book: book.put(rule.identity, str(rule), deed.author, deed.at_ns),
-    )  # fmt: skip
+
+    def in_sql(book: SqlRulebook, execute: Execute) -> StoredBudget:
+        if instead_of is not None and book._in_force(execute, rule.identity) != instead_of:
+            raise _NotThere
+        return book._replace(execute, rule.identity, str(rule), deed.author, deed.at_ns // 1000)
+
+    def in_memory(book: MemoryRulebook) -> StoredBudget:
+        known = book.rules(history=False).budgets
+        if instead_of is not None and sum(one.id for one in known if one.identity == rule.identity) != instead_of:
+            raise _NotThere
+        return book.put(rule.identity, str(rule), deed.author, deed.at_ns)
+
+    try:
+        return _do(ledger, told, in_sql, in_memory)
+    except _NotThere:
+        raise ConfigError("somebody else has changed this budget meanwhile; load the page again") from None
 
 
 def remove_budget(ledger: Ledger, number: int, deed: Deed) -> StoredBudget | None:

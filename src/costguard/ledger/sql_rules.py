@@ -64,6 +64,12 @@ class SqlRulebook:
     def put(self, identity: str, rule: str, author: str, at_ns: int) -> StoredBudget:
         return self._driver.transact(self._replace, identity, rule, author, at_ns // 1000)
 
+    def _in_force(self, execute: Execute, identity: str) -> int:
+        """The number of the one of this identity, until the transaction ends; 0 for none."""
+        execute(_NEXT, ())
+        found = execute(self._same, (identity,)).fetchone()
+        return 0 if found is None else int(found[0])
+
     def _replace(self, execute: Execute, identity: str, rule: str, author: str, at: int) -> StoredBudget:
         execute(_NEXT, ())
         found = execute(self._same, (identity,)).fetchone()

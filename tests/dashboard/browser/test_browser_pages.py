@@ -158,6 +158,14 @@ def test_a_new_call_is_shown_without_reloading(tab: Open, served: Site) -> None:
     assert page.locator("details.as-table").get_attribute("open") is not None, "what was opened stays open"
 
 
+@ONE
+def test_a_session_that_has_ended_is_said_where_the_app_sends_people_to_a_sign_in(tab: Open) -> None:
+    page = (one := tab(alone=True)).go("alerts")
+    page.route("**/api/pulse", lambda route: route.fulfill(status=303, headers={"location": f"{one.url}/prices"}))
+    one.ask_for_news()
+    expect(page.locator("#live-state")).to_have_text("Signed out")
+
+
 def test_every_table_can_be_had_as_csv(tab: Open) -> None:
     one = tab()
     for path in (*PAGES, "budgets?budget=", "explore?by=user,feature"):

@@ -110,8 +110,14 @@
     if (stopped || document.hidden) return;
     try {
       const headers = mark ? { "if-none-match": mark } : {};
-      const answer = await fetch(`${root}api/pulse`, { headers, credentials: "same-origin", cache: "no-store" });
-      if (answer.status === 401 || answer.status === 403) { stopped = true; show("off", "Signed out"); return; }
+      // Not followed: a page to sign in at would be taken for news, and one of another origin for a store that is away.
+      const asked = { headers, credentials: "same-origin", cache: "no-store", redirect: "manual" };
+      const answer = await fetch(`${root}api/pulse`, asked);
+      if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) {
+        stopped = true;
+        show("off", "Signed out");
+        return;
+      }
       if (answer.status !== 304 && !answer.ok) throw new Error(String(answer.status));
       const now = answer.status === 304 ? mark : answer.headers.get("etag") || await answer.text();
       if (mark === null || now === mark || await renew()) mark = now;
