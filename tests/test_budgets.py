@@ -1,6 +1,6 @@
 from dataclasses import replace
 from datetime import timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from costguard import Budget, ConfigError, Tags
 from costguard.windows import WINDOWS
 
 names = st.sampled_from(["user", "feature", "environment", "team", "plan", "route"])
-values = st.text(max_size=12, alphabet=st.characters(codec="utf-8"))
+values = st.text(max_size=12, alphabet=st.characters(codec="utf-8")).filter(lambda text: len(Tags(user=text)) == 1)
 pairs = st.dictionaries(names, values, max_size=3).map(lambda pairs: tuple(pairs.items()))
 fractions = st.decimals(min_value="0.000000001", max_value=10, places=9)
 windows: list[str] = [window for window in WINDOWS if window != "rolling"]
@@ -228,6 +228,12 @@ def test_a_limit_counts_in_integers_of_its_unit() -> None:
     assert [mark for mark, _ in tokens.marks] == [2, 3, 3], "rounded up: half of three tokens is reached by the second"
 
 
+def test_an_app_with_a_short_decimal_context_is_told_exactly_what_remains() -> None:
+    limit = Budget.parse("$1234.567891/hour").limit_for(Tags(), 0)
+    with localcontext(prec=3):
+        assert limit.standing(1, 2).remaining == Decimal("1234.567890997")
+
+
 def test_a_standing_says_its_unit() -> None:
     limit = Budget.parse("1000 tokens/hour per user").limit_for(Tags(user="alice"), 0)
     standing = limit.standing(1000, 200)
@@ -286,3 +292,12 @@ def test_people_are_told_of_a_rolling_limit_once_in_its_span_not_in_every_bucket
     assert budget.limit_for(Tags(user="b"), day).told_as != first.told_as
     fixed = Budget.parse("$10/day").limit_for(Tags(), day)
     assert fixed.told_as == fixed.key
+
+
+@pytest.mark.parametrize("value", ["", "  ", "\0", None])
+def test_a_condition_without_a_value_is_refused_and_makes_no_budget_for_everybody(value: Any) -> None:
+    for what, fields in (("where", {"where": {"environment": value}}), ("for", {"for_": {"environment": value}})):
+        with pytest.raises(ConfigError, match=f"budget {what} environment=.* has no value"):
+            Budget(5, "day", **fields)
+    with pytest.raises(ConfigError, match="has no value"):
+        Budget.parse("$5/day where user=\0")

@@ -30,6 +30,7 @@ def test_an_app_with_a_short_decimal_context_loses_no_money() -> None:
     with localcontext(prec=3):
         assert to_nanos(from_nanos(1_234_567_891)) == 1_234_567_891
         assert show_usd(Decimal("1234.567891")) == "$1,234.567891"
+        assert show_usd(Decimal("-1234.567891")) == "-$1,234.567891"
 
 
 @pytest.mark.parametrize(

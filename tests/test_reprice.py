@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
@@ -387,3 +387,11 @@ def test_the_result_can_be_told_to_programs(ledger: Ledger) -> None:
     assert told["by_payer"][0]["group"] == {"user": "alice"}
     assert told["unpriced"] == [{"provider": "openai", "model": "unheard-of", "calls": 1, "tokens": 1_100_000}]
     assert time.strptime(told["since"][:10], "%Y-%m-%d")
+
+
+def test_an_app_with_a_short_decimal_context_gets_the_exact_difference() -> None:
+    ledger = open_ledger("memory://")
+    for user in ("alice", "bob"):
+        call(ledger, book(mine="1.000000001"), user=user)
+    with localcontext(prec=3):
+        assert reprice(ledger, book(mine="2.123456789"), now=NOW).total.difference == Decimal("2.471604934")

@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 from costguard.budget_actions import DEFAULT_ALERTS, Actions, read_actions, read_fraction, refuses
 from costguard.budget_text import HOW, read_fields, show_line, show_rule
 from costguard.errors import ConfigError
+from costguard.money import exact_difference, exact_sum
 from costguard.tags import Tags
 from costguard.units import Unit, at_rest, check_unit, from_rest, read_amount, share_of, show_amount, show_number
 from costguard.windows import LOCAL_WINDOWS, Window, as_utc, buckets_beside, read_window, show_span, window_bounds, zone
@@ -84,7 +85,7 @@ class Budget:
             raise ConfigError(f"budget scope per {','.join(per)} names a tag twice")
         window, span = read_window(self.window, self.span)
         zone(self.tz)
-        where, for_ = _tags(self.where), _tags(self.for_)
+        where, for_ = _tags("where", self.where), _tags("for", self.for_)
         alerts = {read_fraction(alert, what="alert fraction") for alert in self.alerts}
         account: list[Any] = [show_span(span) if span else window, self.tz, per, dict(where)]
         if self.unit != "usd":
@@ -263,7 +264,7 @@ class Standing:
     @property
     def remaining(self) -> Decimal:
         """What a new hold can take: never below zero."""
-        return max(Decimal(0), self.limit - self.spent - self.held)
+        return max(Decimal(0), exact_difference(self.limit, exact_sum((self.spent, self.held))))
 
     def __str__(self) -> str:
         budget, unit = self.budget, self.unit
@@ -280,8 +281,12 @@ class Standing:
         )
 
 
-def _tags(given: Mapping[str, str] | tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    return tuple(Tags(given if isinstance(given, Mapping) else dict(given)).items())
+def _tags(what: str, given: Mapping[str, str] | tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    pairs = dict(given)
+    tags = Tags(pairs)
+    for name in pairs.keys() - tags.keys():  # without it the budget would be for everybody
+        raise ConfigError(f"budget {what} {name}={pairs[name]!r} has no value; give one, or leave {name} out")
+    return tuple(tags.items())
 
 
 def _told(budget: Budget) -> list[Decimal]:

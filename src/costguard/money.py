@@ -6,6 +6,7 @@ stop at ``0.9999999999999999``, and a budget compared with that lets an eleventh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 from costguard.errors import ConfigError
@@ -52,9 +53,22 @@ def from_nanos(nanos: int) -> Decimal:
     return Decimal(nanos).scaleb(-9, _EXACT)
 
 
+def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
+    """The exact sum, in whatever context the app counts."""
+    found = Decimal(0)
+    for amount in amounts:
+        found = _EXACT.add(found, amount)
+    return found
+
+
+def exact_difference(amount: Decimal, other: Decimal) -> Decimal:
+    """The exact difference."""
+    return _EXACT.subtract(amount, other)
+
+
 def show_usd(amount: Decimal) -> str:
     """Print USD for people: two decimals, more (up to nine) where cents would hide the amount."""
-    sign, amount = ("-", -amount) if amount < 0 else ("", amount)
+    sign, amount = ("-", amount.copy_negate()) if amount < 0 else ("", amount)
     text = f"{amount.quantize(_NANO, ROUND_HALF_EVEN, _EXACT):,f}"
     whole, _, fraction = text.partition(".")
     return f"{sign}${whole}.{fraction.rstrip('0').ljust(2, '0')}"

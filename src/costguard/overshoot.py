@@ -14,6 +14,7 @@ from weakref import WeakSet
 from costguard.errors import StoreUnavailable
 from costguard.events import Entry, Hold
 from costguard.ledger.base import Ledger
+from costguard.money import exact_sum
 from costguard.refusals import amount_of
 
 log = logging.getLogger("costguard")
@@ -61,7 +62,7 @@ class Overshoot:
         with self._lock:
             for limit, most in beyond:
                 title = limit.budget.title
-                self._by_budget[title] = self._by_budget.get(title, Decimal(0)) + amount_of(limit, most)
+                self._by_budget[title] = exact_sum((self._by_budget.get(title, Decimal(0)), amount_of(limit, most)))
             self._nanos += max((most for limit, most in beyond if limit.unit == "usd"), default=0)
 
     @property

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from costguard.money import from_nanos
+from costguard.money import exact_difference, exact_sum, from_nanos
 
 Group = tuple[str, ...]
 
@@ -39,7 +39,7 @@ class Difference:
 
     @property
     def difference(self) -> Decimal:
-        return self.after - self.before
+        return exact_difference(self.after, self.before)
 
     def to_json(self) -> dict[str, Any]:
         # Most apps ask a guard for no report.
@@ -88,8 +88,10 @@ class Repricing:
         sums: dict[Group, list[Any]] = {}
         for one in self.differences:
             known = sums.setdefault(tuple([one.group[name] for name in names]), [0, 0, Decimal(0), Decimal(0)])
-            for place, value in enumerate((one.calls, one.unpriced, one.before, one.after)):
-                known[place] += value
+            known[0] += one.calls
+            known[1] += one.unpriced
+            known[2] = exact_sum((known[2], one.before))
+            known[3] = exact_sum((known[3], one.after))
         return ranked(Difference(dict(zip(names, group, strict=True)), *line) for group, line in sums.items())
 
     def to_json(self) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def test_an_entry_of_a_wrong_clock_does_not_keep_others_from_being_found(shared_
     for user, cost in (("alice", 1000), ("bob", 1000), ("carol", 0)):
         assert ledger.spent({"user": user}) == cost
         assert ledger.spent({"user": user}, since_ns=NOW + DAY) == (cost if user == "bob" else 0)
+    assert [entry.at_ns - NOW for entry in ledger.entries({})] == [FAR, 0]
+    assert audit_rollups(ledger).differences == 0
     ledger.close()
 
 

@@ -175,6 +175,23 @@ def test_each_group_is_explained_and_the_rest_together(store: Ledger) -> None:
     assert told["rows"][2]["group"] is None
 
 
+def test_what_came_to_nothing_has_no_row(store: Ledger) -> None:
+    spent(store, AFTER, usage=used(0), priced=rates(), tags={"user": "bob"}, attempts=0, status="error")
+    assert explained(store, "user").rows == ()
+
+
+@pytest.mark.parametrize("order", [(2, 8), (8, 2)])
+def test_what_was_not_used_has_the_price_that_most_calls_had(store: Ledger, order: tuple[int, int]) -> None:
+    for cached in order:
+        for _ in range(3 if cached == 2 else 1):
+            spent(store, BEFORE, usage=used(MILLION), priced=rates(input=10, cache_read=cached, output=40))
+    for _ in range(4):
+        spent(
+            store, AFTER, usage=used(MILLION, cached=MILLION), priced=rates(input=10, cache_read=2, output=40)
+        )  # fmt: skip
+    assert parts(explained(store)) == {"cache": Decimal("-0.032")}
+
+
 def test_what_another_tier_made_cheaper_is_told(store: Ledger) -> None:
     spent(store, BEFORE, usage=used(500), priced=rates(), tags={"user": "alice"})
     spent(store, AFTER, usage=used(500), priced=rates(context=(("batch", "true"),), input=5, output=20))

@@ -199,6 +199,8 @@ def test_a_top_of_nothing_is_named_and_of_an_empty_ledger_empty(store: Ledger) -
         top(store, "")
     with pytest.raises(ConfigError, match="most=0"):
         top(store, most=0)
+    with pytest.raises(ConfigError, match="by day has no group to compare a time with"):
+        top(store, "day", since="7d", compare="previous", now=NOW)
 
 
 def test_the_total_before_is_of_all_of_a_longer_period(store: Ledger) -> None:

@@ -86,7 +86,7 @@ def price_sums(
                 usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens,
             )
         )  # fmt: skip
-    return list(found.values())
+    return [one for one in found.values() if any(getattr(one, name) for name in COUNTS)]
 
 
 def _value(entry: Entry, name: str) -> str:

@@ -31,6 +31,11 @@ EPOCH = 1_893_456_000_000_000
 """2030, in microseconds since 1970. Where space counts moments are kept as their distance from it, in six bytes until
 2034 and in eight from then on; the table's column `at` is made of them."""
 
+_FURTHEST = 10**15
+"""Of such a distance. What is larger is microseconds since 1970 to the table, so later times (2061) are written so."""
+
+_MOMENT = f"(SELECT CASE WHEN m > {_FURTHEST} THEN m + {EPOCH} ELSE m END FROM (SELECT ? - {EPOCH} AS m))"
+
 _TOLD = ("input", "output", "cache_read", "cache_write_5m")
 
 
@@ -40,7 +45,7 @@ def stored(names: Sequence[str], *, packs: bool) -> tuple[list[str], list[str]]:
         return list(names), ["?"] * len(names)
     return (
         ["moment" if name == "at" else name for name in names],
-        [f"? - {EPOCH}" if name == "at" else "?" for name in names],
+        [_MOMENT if name == "at" else "?" for name in names],
     )
 
 

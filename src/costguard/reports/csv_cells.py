@@ -2,18 +2,26 @@
 
 A cell that begins with one of `TRIGGERS` is run by Excel, LibreOffice and Google Sheets; with an apostrophe before it
 it is text (OWASP, "CSV Injection"). Numbers are written as they are: a negative amount begins with a minus.
+
+Where the comma is in numbers, spreadsheets part cells by semicolons, and take quotes within a line for text: there a
+cell may begin in the middle of ours.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from io import StringIO
 
-TRIGGERS = "=+-@\t\r\n|%\uff1d\uff0b\uff0d\uff20"
-"""OWASP's list. "|" and "%" began commands of old versions of Excel (DDE); the last four are the wide forms of East
-Asia."""
+_RUN = "=+-@|%\uff1d\uff0b\uff0d\uff20"
+TRIGGERS = f"{_RUN}\t\r\n"
+"""OWASP's list. "|" and "%" began commands of old versions of Excel (DDE); the four after them are the wide forms of
+East Asia."""
+
+_WITHIN = re.compile(rf"([;\t\r\n][ \u00a0\"]*)(?=[{re.escape(_RUN)}])")
+"""Where another cell may begin, with what runs it."""
 
 Cell = str | int | Decimal | bool | None
 
@@ -21,7 +29,7 @@ Cell = str | int | Decimal | bool | None
 def harmless(text: str) -> str:
     """The text as a cell that is only ever text, and that every reader of CSV can read."""
     # What cannot be encoded, and NUL, which ends the file for some readers.
-    text = text.replace("\0", "�").encode("utf-8", "replace").decode()
+    text = _WITHIN.sub(r"\1'", text.replace("\0", "�").encode("utf-8", "replace").decode())
     return f"'{text}" if text.lstrip(" \u00a0")[:1] in TRIGGERS and text.strip(" \u00a0") else text
 
 

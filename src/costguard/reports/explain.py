@@ -11,7 +11,7 @@ from typing import Any
 from costguard.errors import ConfigError
 from costguard.ledger.base import Ledger
 from costguard.ledger.price_sums import PriceSum, price_sums
-from costguard.money import from_nanos
+from costguard.money import exact_difference, exact_sum, from_nanos
 from costguard.reports.asked import TIMES, Filter, Where, read_by, read_where
 from costguard.reports.period import Period, When, period, show_moment
 from costguard.reports.plain import plain_share, plain_usd
@@ -55,7 +55,7 @@ class Explained:
 
     @property
     def change(self) -> Decimal:
-        return self.after.cost - self.before.cost
+        return exact_difference(self.after.cost, self.before.cost)
 
     @property
     def change_share(self) -> Decimal | None:
@@ -192,7 +192,7 @@ def _side(sums: Sequence[PriceSum], unpriced: int) -> Side:
 def _total(rows: Sequence[Explained]) -> Explained:
     def added(sides: list[Side]) -> Side:
         return Side(
-            sum((side.cost for side in sides), Decimal(0)),
+            exact_sum(side.cost for side in sides),
             sum(side.calls for side in sides),
             sum(side.input_tokens for side in sides),
             sum(side.output_tokens for side in sides),
@@ -200,5 +200,5 @@ def _total(rows: Sequence[Explained]) -> Explained:
             sum(side.unpriced_calls for side in sides),
         )
 
-    parts = {part: sum((row.parts[part] for row in rows), Decimal(0)) for part in PARTS}
+    parts = {part: exact_sum(row.parts[part] for row in rows) for part in PARTS}
     return Explained({}, added([row.before for row in rows]), added([row.after for row in rows]), parts)

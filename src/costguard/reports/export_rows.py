@@ -119,5 +119,6 @@ def stamp(moment: datetime) -> str:
 
 
 def compact(values: Mapping[str, Any]) -> str | None:
-    """An object in JSON, its names in order; None for an empty one."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":")) if values else None
+    """An object in JSON, its names in order; None for an empty one. A semicolon is escaped, as it may end a cell."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return text.replace(";", "\\u003b") if values else None

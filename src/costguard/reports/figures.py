@@ -11,7 +11,7 @@ from typing import Any
 
 from costguard.ledger.columnar import from_rows
 from costguard.ledger.figures import Percentiles, Sum
-from costguard.money import from_nanos
+from costguard.money import exact_difference, exact_sum, from_nanos
 from costguard.reports.plain import plain_share, plain_usd, plain_usd_or_none, seconds
 
 _ZERO = Decimal(0)
@@ -129,21 +129,22 @@ class Spend:
     @property
     def change(self) -> Decimal | None:
         """USD more than in the period before."""
-        return None if self.before is None else self.cost - self.before.cost
+        return None if self.before is None else exact_difference(self.cost, self.before.cost)
 
     @property
     def change_share(self) -> Decimal | None:
         """0.1 for a tenth more; None where nothing was spent before."""
         if self.before is None or not self.before.cost:
             return None
-        return (self.cost - self.before.cost) / self.before.cost
+        return exact_difference(self.cost, self.before.cost) / self.before.cost
 
     def without(self, others: Iterable[Spend]) -> Spend:
         """What is left when these groups are taken out of it."""
         rest: dict[str, Any] = {name: getattr(self, name) for name in ADDED}
         for other in others:
             for name in ADDED:
-                rest[name] -= getattr(other, name)
+                value = getattr(other, name)
+                rest[name] = exact_difference(rest[name], value) if name in AMOUNTS else rest[name] - value
         return Spend({}, **rest)
 
     def beside(self, before: Spend | None) -> Spend:
@@ -183,12 +184,8 @@ ADDED = (*COUNTS, *AMOUNTS)
 def total(rows: Iterable[Spend], group: Mapping[str, str] | None = None) -> Spend:
     """Rows added up."""
     several = list(rows)
-    added: dict[str, Any] = {name: sum((getattr(row, name) for row in several), _zero(name)) for name in ADDED}
-    return Spend(group or {}, **added)
-
-
-def _zero(name: str) -> Any:
-    return Decimal(0) if name.endswith("cost") else 0
+    add: dict[str, Callable[[Iterable[Any]], Any]] = {name: exact_sum if name in AMOUNTS else sum for name in ADDED}
+    return Spend(group or {}, **{name: add[name](getattr(row, name) for row in several) for name in ADDED})
 
 
 def _usd(nanos: int) -> Decimal:

@@ -12,7 +12,7 @@ from typing import Any
 from costguard.errors import ConfigError
 from costguard.ledger.base import Ledger
 from costguard.ledger.price_sums import PriceSum, price_sums
-from costguard.money import from_nanos
+from costguard.money import exact_difference, from_nanos
 from costguard.pricing.rates import Rates
 from costguard.reports.asked import TIMES, Where, read_by, read_where
 from costguard.reports.period import Period, When, period, show_moment
@@ -43,7 +43,7 @@ class Saved:
 
     @property
     def net(self) -> Decimal:
-        return self.saved - self.written
+        return exact_difference(self.saved, self.written)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from costguard.errors import ConfigError
 from costguard.ledger.base import LEASE, Ledger
 from costguard.ledger.figures import Sum
+from costguard.money import exact_sum
 from costguard.reports.asked import COLUMNS, TIMES, Filter, Where, read_by, read_where, tags_of
 from costguard.reports.figures import Spend
 from costguard.reports.period import Period, When, moment, period, show_moment
@@ -110,9 +111,7 @@ def spend(
     names, chosen = read_by(by), read_where(where)
     now = now or datetime.now(UTC)
     time = period(since, until, now, tz)
-    before = other_period(compare, time, now)
-    if before is not None and any(name in TIMES for name in names):
-        raise ConfigError(f"by {','.join(names)} has no group to compare a time with; use series(..., compare=)")
+    before = other_period(compare, time, now, names)
     sums = sums_of(ledger, names, chosen, time)
     those = counted(ledger, time)
     refusals = by_group(those, names, chosen)
@@ -140,7 +139,7 @@ def spend(
     unattributed = [row.cost for row in rows if UNATTRIBUTED in map(row.group.__getitem__, asked)]
     without = unpriced(ledger.sums(("provider", "model"), chosen, **time.bounds)) if total.unpriced_calls else ()
     return SpendReport(
-        names, time.since, time.until, chosen, tuple(rows) if names else (), total, sum(unattributed, Decimal(0)),
+        names, time.since, time.until, chosen, tuple(rows) if names else (), total, exact_sum(unattributed),
         _lost(ledger, chosen, time), without, before,
     )  # fmt: skip
 
@@ -151,10 +150,12 @@ def sums_of(ledger: Ledger, names: Sequence[str], chosen: Filter, time: Period) 
     return [one for one in sums if one.group["operation"] != LEASE[1]] if "operation" in names else sums
 
 
-def other_period(compare: Compare, time: Period, now: datetime) -> Period | None:
-    """The one to compare with. Raises ConfigError for what is none."""
+def other_period(compare: Compare, time: Period, now: datetime, names: Sequence[str] = ()) -> Period | None:
+    """The one to compare with. Raises ConfigError for what is none, or where groups by these names are in one only."""
     if compare is None:
         return None
+    if any(name in TIMES for name in names):
+        raise ConfigError(f"by {','.join(names)} has no group to compare a time with; use series(..., compare=)")
     if compare == "previous":
         return time.before(now)
     if isinstance(compare, tuple) and len(compare) == 2:

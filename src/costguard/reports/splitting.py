@@ -102,7 +102,8 @@ def split(before: Iterable[PriceSum], after: Iterable[PriceSum]) -> dict[str, in
 
 def _cells(sums: Iterable[PriceSum]) -> dict[_Place, _Cell]:
     found: dict[_Place, _Cell] = {}
-    for one in sums:
+    # The price that most calls had first: of the kinds that none of them used it is what one would have cost.
+    for one in sorted(sums, key=lambda one: (-one.calls, "" if one.rates is None else one.rates.dump())):
         place = (one.group["provider"], one.group["model"], tier(one.rates))
         found.setdefault(place, _Cell()).add(one)
     return found

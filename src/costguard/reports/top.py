@@ -85,7 +85,7 @@ def top(
     total = Spend.of({}, sums)
     rows = [Spend.of_one(one) for one in sums[:most]]
     others = Spend.of({}, sums[most:])
-    before = other_period(compare, time, now)
+    before = other_period(compare, time, now, names)
     if before is not None:
         # Of one name only the groups that are shown are asked for.
         narrow = {**chosen, names[0]: [row.group[names[0]] for row in rows]} if len(names) == 1 and rows else chosen
