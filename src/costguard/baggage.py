@@ -39,7 +39,7 @@ def baggage_header(tags: Tags | None = None, only: Iterable[str] | None = None) 
 
     ``httpx.get(url, headers={"baggage": baggage_header()})``. Whoever gets it can read it.
     """
-    return ",".join(f"{key}={quote(value, safe='')}" for key, value in travelling(tags, only).items())
+    return ",".join(f"{quote(key)}={quote(value, safe='')}" for key, value in travelling(tags, only).items())
 
 
 def read_baggage(header: str | None) -> dict[str, str]:
@@ -52,7 +52,7 @@ def read_baggage(header: str | None) -> dict[str, str]:
     for member in text.split(",")[:_MOST_MEMBERS]:
         # Properties, after a semicolon, say nothing that a tag needs.
         key, equals, value = member.partition(";")[0].partition("=")
-        name = key.strip().removeprefix(PREFIX)
+        name = unquote(key.strip().removeprefix(PREFIX), errors="replace")
         if equals and key.strip().startswith(PREFIX) and name.isidentifier():
             found[name] = unquote(value.strip(), errors="replace")
     return found

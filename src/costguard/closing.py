@@ -79,6 +79,11 @@ class Closing:
     _source: Any
     _watchers: Watchers
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, and no call was made with it since."""
+        return self._closed
+
     def uninstrument(self) -> None:
         """See `Guard`."""
         raise NotImplementedError

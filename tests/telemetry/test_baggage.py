@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from flask import Flask
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.propagate import inject
 from opentelemetry.propagators.composite import CompositePropagator
@@ -34,10 +34,17 @@ def test_tags_become_baggage_and_come_back() -> None:
     assert baggage_header() == ""
 
 
-@given(st.dictionaries(st.sampled_from(["user", "team", "session", "feature"]), st.text(max_size=50)))
+@given(st.dictionaries(st.sampled_from(["user", "team", "session", "équipe"]), st.text(max_size=50)))
+@example({"user": "alice smith", "team": "a+b%20c", "équipe": "x"})
 def test_any_value_survives_the_journey(values: dict[str, str]) -> None:
     tags = Tags(values)
-    assert Tags(read_baggage(baggage_header(tags))) == tags
+    header = baggage_header(tags)
+    assert header.isascii(), "no HTTP client sends another one"
+    assert Tags(read_baggage(header)) == tags
+    carrier: dict[str, str] = {}
+    with tagged(tags):
+        tag_propagator().inject(carrier)
+    assert Tags(read_baggage(carrier.get("baggage"))) == tags
 
 
 @given(st.text())

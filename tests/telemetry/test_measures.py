@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
@@ -153,6 +155,42 @@ def test_guards_that_tell_the_same_provider_are_told_of_together(meters: Meters)
     assert used.value == pytest.approx(COST / 5)
     for guard in guards:
         guard.close()
+
+
+ORDERS = """
+import sys
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from costguard import Guard
+from costguard.call import Call
+from costguard.events import Outcome
+from costguard.pricing.usage import Usage
+from costguard.telemetry.otel import OpenTelemetry
+
+reader = InMemoryMetricReader()
+given = MeterProvider(metric_readers=[reader])
+hooks = []
+for step in sys.argv[1].split():
+    if step == "set":
+        metrics.set_meter_provider(given)
+    else:
+        hooks.append(OpenTelemetry(meter_provider=given if step == "given" else None, spans=False))
+for hook in hooks:
+    with Guard("memory://", hooks=[hook]) as guard:
+        call = Call("openai", "gpt-4o")
+        guard.reserve(call)
+        guard.settle(call, Outcome("ok", Usage.of({"input": 12_000})))
+found = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+print(sum(point.count for each in found if each.name == "costguard.call.cost" for point in each.data.data_points))
+"""
+
+
+@pytest.mark.parametrize("order", ["set global given", "set given global", "global set given", "given set global"])
+def test_a_provider_that_is_given_and_is_the_global_one_hears_of_all_guards(order: str) -> None:
+    command = [sys.executable, "-c", ORDERS, order]
+    told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert told.stdout.strip() == "2", told.stderr
 
 
 def test_a_child_process_begins_with_nothing(watched: Watched, ask: Ask, meters: Meters) -> None:

@@ -13,6 +13,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from costguard import BudgetExceeded, Guard, tagged
+from costguard.call import Call
+from costguard.events import Outcome
+from costguard.pricing.usage import Usage
 from costguard.telemetry.otel import OpenTelemetry
 from tests.telemetry.conftest import COST, INPUT, MODEL, OUTPUT
 from tests.telemetry.otlp import Receiver, plain
@@ -67,6 +70,28 @@ def test_spans_and_metrics_arrive_whole(provider: Provider) -> None:
     assert {"costguard.journal.entries", "costguard.journal.size", "costguard.alerts.undelivered"} <= set(points)
     (used,) = points["costguard.budget.used"]
     assert used.as_double == pytest.approx(2 * COST / 0.6)
+
+
+def test_names_that_no_exporter_can_send_spoil_no_batch() -> None:
+    """A client may have made up the model, and what a provider answers is JSON, which can say any half of a letter."""
+    with Receiver() as receiver:
+        tracers = TracerProvider()
+        tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{receiver.url}/v1/traces")))
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{receiver.url}/v1/metrics"), 60_000)
+        meters = MeterProvider(metric_readers=[reader])
+        with Guard("memory://", hooks=[OpenTelemetry(tracer_provider=tracers, meter_provider=meters)]) as guard:
+            for model in (MODEL, "\ud800"):
+                call = Call("openai", model)
+                guard.reserve(call)
+                guard.settle(call, Outcome("ok", Usage.of({"input": INPUT}), response_id="\udfff"))
+            assert tracers.force_flush(10_000)
+            assert meters.force_flush(10_000)
+        tracers.shutdown()
+        meters.shutdown()
+    assert [span.name for span in receiver.spans] == [f"chat {MODEL}", "chat ?"]
+    assert [plain(span.attributes)["gen_ai.response.id"] for span in receiver.spans] == ["?", "?"]
+    models = {plain(point.attributes)["gen_ai.request.model"] for point in receiver.points["gen_ai.client.token.usage"]}
+    assert models == {MODEL, "?"}
 
 
 def test_a_dead_endpoint_keeps_no_call_waiting(provider: Provider) -> None:

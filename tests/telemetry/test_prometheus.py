@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +20,13 @@ from costguard import BudgetExceeded, ConfigError, CostGuardError, Guard, tagged
 from costguard.alerts.alert import Undeliverable
 from costguard.call import Call
 from costguard.events import Outcome
+from costguard.ledger.memory import MemoryLedger
 from costguard.pricing.usage import Usage
 from costguard.telemetry.files import DASHBOARD, RULES
+from costguard.telemetry.otel import OpenTelemetry
 from costguard.telemetry.prometheus import Prometheus
 from costguard.telemetry.scrape import metrics_app, metrics_wsgi_app
-from tests.telemetry.conftest import COST, INPUT, MODEL, OUTPUT
+from tests.telemetry.conftest import COST, INPUT, MODEL, OUTPUT, Meters
 from tests.telemetry.queries import metrics_in, panel_queries, rule_queries
 
 Ask = Callable[..., Any]
@@ -126,6 +130,9 @@ async def test_the_asgi_app_answers_a_scraper_what_it_accepts(guard: Guard, ask:
 
 def test_a_store_that_is_away_leaves_out_what_only_it_knows(told: Prometheus, scrape: Scrape) -> None:
     class Away:
+        closed = False
+        ledger = MemoryLedger()
+
         def health(self, *, here: bool = False) -> Any:
             raise RuntimeError("down")
 
@@ -159,6 +166,17 @@ def test_what_is_billed_beside_a_call_is_no_second_call(told: Prometheus, scrape
     assert sum(found["costguard_cost_usd_total"].values()) == pytest.approx(COST + 0.15)
 
 
+@pytest.mark.parametrize("model", ["\ud800", "nobody's\x00" * 10_000], ids=["no text", "without end"])
+def test_a_model_that_somebody_made_up_spoils_no_scrape(told: Prometheus, scrape: Scrape, model: str) -> None:
+    with Guard("memory://", hooks=[told]) as guard:
+        call = Call("openai", model)
+        guard.reserve(call)
+        guard.settle(call, Outcome("error", billable=False))
+    ((where, count),) = scrape()["costguard_calls_total"].items()
+    assert count == 1
+    assert len(dict(where)["model"]) <= 256
+
+
 def test_labels_that_are_few_each_are_few_together(told: Prometheus, scrape: Scrape) -> None:
     with Guard("memory://", hooks=[told]) as guard:
         for model in range(46):
@@ -182,6 +200,18 @@ def test_budgets_for_one_user_each_have_no_series_each(told: Prometheus, ask: As
     found = scrape()["costguard_refusals_total"]
     assert len(found) <= 101
     assert sum(found.values()) == 120
+
+
+def test_without_payers_nobodys_id_is_in_the_name_of_a_budget(ask: Ask) -> None:
+    told = Prometheus(CollectorRegistry(), payers=())
+    budgets = ["$5/day per user", "$0.0000001/day per user for user=alice"]
+    with Guard("memory://", budgets=budgets, holds="strict", wait=0, hooks=[told]) as guard:
+        guard.instrument()
+        with tagged(user="alice"), pytest.raises(BudgetExceeded):
+            ask()
+    text = generate_latest(told.registry).decode()
+    assert 'costguard_refusals_total{budget="' in text
+    assert "alice" not in text
 
 
 def test_one_for_several_guards_tells_of_all(told: Prometheus, scrape: Scrape) -> None:
@@ -208,6 +238,70 @@ def test_alerts_are_told_by_what_became_of_them(told: Prometheus, ask: Ask, scra
     assert found["told"] > 0
     assert found["given up"] > 0
     assert (found["waiting"], found["muted"]) == (0, 0)
+
+
+async def test_while_a_store_keeps_scrapes_waiting_the_app_has_its_threads(told: Prometheus) -> None:
+    """Those of the event loop resolve the names of providers, too."""
+    answering = threading.Event()
+
+    class Slow(MemoryLedger):
+        def balances(self, *given: Any) -> Any:
+            assert answering.wait(30)
+            return super().balances(*given)
+
+    transport = httpx.ASGITransport(app=metrics_app(told))
+    with Guard(Slow(), budgets=["$5/day"], hooks=[told]):
+        async with httpx.AsyncClient(transport=transport, base_url="http://app", timeout=60) as client:
+            scrapes = [asyncio.create_task(client.get("/metrics")) for _ in range(40)]
+            await asyncio.sleep(0)
+            try:
+                await asyncio.wait_for(asyncio.to_thread(answering.is_set), 10)
+            finally:
+                answering.set()
+            answers = await asyncio.gather(*scrapes)
+    assert all('costguard_budget_limit{budget="$5.00/day"' in each.text for each in answers)
+
+
+def test_guards_of_one_store_have_the_same_alerts(told: Prometheus, scrape: Scrape, tmp_path: Path) -> None:
+    def channel(alert: Any) -> None:
+        raise Undeliverable("nobody there")
+
+    store = f"sqlite:///{tmp_path / 'costs.db'}"
+    meters = Meters()
+    hooks = [told, OpenTelemetry(meter_provider=meters.provider, spans=False)]
+    budgets = ["$0.1/day then alert at 50%"]
+    with (
+        Guard(store, budgets, [channel], hooks=hooks) as guard,
+        Guard(store, budgets, [channel], hooks=hooks),
+        Guard(store, hooks=hooks),
+    ):
+        call = Call("openai", MODEL)
+        guard.reserve(call)
+        guard.settle(call, Outcome("ok", Usage.of({"input": 24_000})))
+        with suppress(CostGuardError):
+            guard.flush()
+        waiting = guard.health()
+        found = scrape()
+        assert sum(waiting.alerts.values()) == 1
+        assert sum(found["costguard_alerts"].values()) == 1
+        assert found["costguard_alerts_undelivered"] == {(): waiting.alerts_undelivered}
+        assert sum(point.value for point in meters.points("costguard.alerts")) == 1
+        (undelivered,) = meters.points("costguard.alerts.undelivered")
+        assert undelivered.value == waiting.alerts_undelivered
+
+
+def test_a_scrape_does_not_open_the_store_of_a_closed_guard_again(
+    told: Prometheus, scrape: Scrape, tmp_path: Path
+) -> None:
+    store = tmp_path / "costs.db"
+    guard = Guard(f"sqlite:///{store}", budgets=["$5/day"], alerts=[str], hooks=[told])
+    guard.close()
+    store.unlink()
+    assert "costguard_budget_limit" not in scrape()
+    assert not store.exists()
+    guard.reserve(Call("openai", MODEL))
+    assert "costguard_budget_limit" in scrape(), "it is used again"
+    guard.close()
 
 
 def test_every_query_of_the_dashboard_and_the_rules_names_what_is_scraped(

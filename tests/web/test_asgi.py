@@ -358,6 +358,27 @@ def test_payer_headers_are_opt_in(place: Any, asgi: Serve) -> None:
     assert "user" not in asgi(place()).get("/show", headers=sent).json()
 
 
+def test_the_middleware_of_a_mounted_app_refines_the_tags_of_the_one_outside(asgi: Serve) -> None:
+    """Else its calls are nobody's, and count for no budget of the user."""
+    till = Till(allowed=lambda tags: tags.user != "bob")
+    inner = app(feature="chat", user=lambda request: None, environment="inside", guard=till, check=True)
+    outer = Starlette(routes=[Mount("/in/{team}", inner)])
+    outer.add_middleware(CostGuardMiddleware, guard=till, user=from_header, environment="outside", cost_headers=True)
+    client = asgi(outer)
+    seen = client.get("/in/red/users/7", headers={"x-test-user": "alice"})
+    tags = {"user": "alice", "feature": "chat", "environment": "inside", "route": "/in/{team}/users/{id:int}"}
+    assert seen.json() == tags
+    assert client.get("/in/red/cost").headers["x-costguard-cost"] == "0.004"
+    assert client.get("/in/red/show", headers={"x-test-user": "bob"}).status_code == 429
+
+
+def test_two_middlewares_that_tell_the_cost_tell_it_once(asgi: Serve) -> None:
+    inner = CostGuardMiddleware(Starlette(routes=routes()), Till(), user=from_header, cost_headers=True)
+    response = asgi(CostGuardMiddleware(inner, Till(), cost_headers=True)).get("/cost")
+    assert response.headers.get_list("x-costguard-cost") == ["0.004"]
+    assert response.headers.get_list("x-costguard-remaining") == ["0.02"]
+
+
 def test_a_callable_that_raises_is_a_visible_error(asgi: Serve) -> None:
     assert asgi(app(user=lambda request: request.user.id)).get("/show").status_code == 500
 
@@ -415,4 +436,5 @@ async def test_no_frame_is_left_behind_in_one_context() -> None:
         except (ZeroDivisionError, asyncio.CancelledError) as error:
             assert type(error) is expected
         assert current_frame() is None
+        assert scope["costguard.frame"] is None
     assert seen == ["unattributed"] * 4

@@ -20,6 +20,7 @@ from costguard.carry import carry
 from costguard.errors import BudgetExceeded, ConfigError, StoreUnavailable, UnpricedModel
 from costguard.tags import bind_tags, current_frame, current_tags
 from costguard.web.flask import CostGuard
+from costguard.web.wsgi import CostGuardMiddleware
 from tests.web.conftest import Serve
 from tests.web.money import Till, over_budget
 
@@ -285,6 +286,16 @@ def test_the_response_tells_the_cost_of_all_calls(wsgi: Serve) -> None:
     response = wsgi(app).get("/cost", headers=ALICE)
     assert response.headers["x-costguard-cost"] == "0.004"
     assert int(response.headers["x-costguard-reset"]) > 0
+
+
+@pytest.mark.parametrize("user", [None, lambda request: None, lambda request: "carol"])
+def test_inside_of_another_middleware_it_refines_its_tags(wsgi: Serve, user: Any) -> None:
+    app = build()
+    CostGuard(app, feature="chat", user=user)
+    outside = CostGuardMiddleware(app.wsgi_app, user=lambda request: request.headers["x-test-user"])
+    seen = wsgi(outside).get("/show/7", headers=ALICE).json()
+    name = "alice" if user is None or user(None) is None else "carol"
+    assert seen == {"user": name, "feature": "chat", "route": "/show/<int:number>"}
 
 
 def test_the_door_is_asked_with_tags_and_route_before_the_view_runs(wsgi: Serve) -> None:

@@ -70,6 +70,13 @@ def test_a_named_budget_is_called_by_its_name() -> None:
     assert headers["RateLimit"] == r'"the \"free\" plan";r=0;t=5'
 
 
+def test_nothing_in_the_name_of_a_budget_ends_a_header() -> None:
+    named = Budget(limit="5", name='a\r\nSet-Cookie: b\x7f "é"')  # type: ignore[arg-type]
+    where = named.limit_for(Tags(), 0).standing(5 * 10**9, 0)
+    _, headers, _ = problem(BudgetExceeded("x", standing=where, retry_after=5))
+    assert headers["RateLimit"] == r'"a??Set-Cookie: b? \"?\"";r=0;t=5'
+
+
 @pytest.mark.parametrize("unit", ["tokens", "calls"])
 def test_tokens_and_calls_are_told_as_they_are(unit: str) -> None:
     limit = Budget.parse(f"5000 {unit}/24h per user").limit_for(Tags(user="alice"), 0)

@@ -140,6 +140,18 @@ def test_a_refusal_before_the_first_byte_is_a_clean_429(wsgi: Serve, app: Any) -
     assert response.json()["remaining"] == "0.02"
 
 
+@pytest.mark.parametrize("app", [refuse, refuse_in_a_generator], ids=["app", "generator"])
+def test_a_refusal_has_no_body_for_head(app: Any) -> None:
+    """Servers hand on what they get, and on a kept connection it is read as the beginning of the next response."""
+    started: list[Any] = []
+    environ = {"REQUEST_METHOD": "HEAD"}
+    body = b"".join(CostGuardMiddleware(app)(environ, lambda *given: started.append(given)))
+    ((status, headers),) = started
+    assert status == "429 Too Many Requests"
+    assert int(dict(headers)["Content-Length"]) > 0
+    assert body == b""
+
+
 def test_the_other_refusals_have_their_own_status(wsgi: Serve) -> None:
     def app(environ: dict[str, Any], start: Start) -> list[bytes]:
         if environ["PATH_INFO"] == "/store":
@@ -192,6 +204,17 @@ def test_payer_headers_are_opt_in(wsgi: Serve) -> None:
         "user": "alice"
     }
     assert wsgi(CostGuardMiddleware(show)).get("/", headers=sent).json() == {}
+
+
+def test_one_inside_of_another_refines_its_tags_and_the_cost_is_told_once(wsgi: Serve) -> None:
+    """Else its calls are nobody's, and count for no budget of the user."""
+    inner = CostGuardMiddleware(show, Till(), feature="chat", user=lambda request: None, cost_headers=True)
+    client = wsgi(CostGuardMiddleware(inner, Till(), user=from_header, route=lambda _: "/x", cost_headers=True))
+    response = client.get("/", headers={"x-test-user": "alice"})
+    assert response.json() == {"user": "alice", "feature": "chat", "route": "/x"}
+    assert response.headers.get_list("x-costguard-cost") == ["0.00"]
+    told = wsgi(CostGuardMiddleware(CostGuardMiddleware(cost), Till(), cost_headers=True)).get("/")
+    assert told.headers["x-costguard-cost"] == "0.004"
 
 
 def test_a_stream_reaches_the_client_as_it_is_made(wsgi: Serve) -> None:

@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 
 from costguard.events import Entry
 from costguard.tags import Tags
+from costguard.telemetry.text import sendable
 from costguard.telemetry.tokens import tokens_of
 
 Value: TypeAlias = str | int | float | bool
@@ -101,11 +102,12 @@ class SpanAttributes:
         self._tags: dict[Tags, dict[str, Value]] = {}
 
     def of(self, entry: Entry, asked: str) -> dict[str, Value]:
-        """asked: the model that the app asked for; the entry has the one that answered"""
-        key = (entry.provider, entry.operation, asked, entry.model)
+        """asked: the model that the app asked for, as it is `sendable`; the entry has the one that answered"""
+        model = sendable(entry.model)
+        key = (entry.provider, entry.operation, asked, model)
         same = self._known.get(key)
         if same is None:
-            same = _kept(self._known, key, self._of_model(entry, asked))
+            same = _kept(self._known, key, self._of_model(entry, asked, model))
         tags = self._tags.get(entry.tags)
         if tags is None:
             tags = _kept(self._tags, entry.tags, self._of_tags(entry.tags))
@@ -119,7 +121,7 @@ class SpanAttributes:
             **tags,
         }
         if entry.response_id is not None:
-            found["gen_ai.response.id"] = entry.response_id
+            found["gen_ai.response.id"] = sendable(entry.response_id)
         if read:
             found[CACHE_READ] = read
         if written:
@@ -152,18 +154,18 @@ class SpanAttributes:
         """Those of them that no other instrumentation knows: for a span beside one that has the rest."""
         return {name: value for name, value in self.of(entry, asked).items() if name.startswith(_WITH_COST)}
 
-    def _of_model(self, entry: Entry, asked: str) -> dict[str, Value]:
+    def _of_model(self, entry: Entry, asked: str, model: str) -> dict[str, Value]:
         found: dict[str, Value] = {
             "gen_ai.operation.name": operation_of(entry),
             "gen_ai.provider.name": provider_of(entry),
             "gen_ai.system": _SYSTEMS.get(entry.provider, entry.provider),
             "gen_ai.request.model": asked,
-            "gen_ai.response.model": entry.model,
+            "gen_ai.response.model": model,
         }
         if self._openinference:
             found["openinference.span.kind"] = _OPENINFERENCE_KINDS.get(entry.operation, "LLM")
             found["llm.provider"] = entry.provider
-            found["llm.model_name"] = entry.model or asked
+            found["llm.model_name"] = model or asked
         return found
 
     def _of_tags(self, tags: Tags) -> dict[str, Value]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from costguard.telemetry.forks import in_child
+from costguard.telemetry.text import sendable
 
 OTHER = "other"
 
@@ -12,7 +13,7 @@ _EVERY = 100
 
 
 class HeavyHitters:
-    """`name(value, amount)` gives the value itself if it has a name of its own, else "other".
+    """`name(value, amount)` gives the value (as it is `sendable`) if it has a name of its own, else "other".
 
     most:  values with a name of their own. A name that was given is kept: a series that came and went, and moved
            into "other" and out of it, would make rates of both wrong
@@ -39,6 +40,7 @@ class HeavyHitters:
 
     def name(self, value: str, amount: int) -> str:
         """amount: nano-dollars, zero or more"""
+        value = sendable(value)
         # Without the lock: what two threads lose here of a share does not matter.
         self._calls += 1
         if value in self._named:

@@ -15,7 +15,7 @@ from costguard.telemetry.heavy import OTHER, HeavyHitters
 from costguard.telemetry.later import Later
 from costguard.telemetry.named import Names
 from costguard.telemetry.tokens import tokens_of
-from costguard.telemetry.watched import Waiting, Watched, shared_standings, waiting_of
+from costguard.telemetry.watched import Waiting, Watched, shared_standings, waiting_by_store, waiting_of
 
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
@@ -34,6 +34,9 @@ _BOUND = (
     "gen_ai.provider.name",
 )  # fmt: skip
 
+_NOT_SET_UP = "_ProxyMeterProvider"
+"""What OpenTelemetry's API hands out until the app has set up the global provider."""
+
 _made: WeakValueDictionary[int, Measures] = WeakValueDictionary()
 _making = Lock()
 
@@ -42,10 +45,20 @@ Key = tuple[tuple[str, Value], ...]
 
 def measures_of(meter_provider: Any) -> Measures:
     """Those of this provider, OpenTelemetry's global one if None: it takes the instruments of a name once."""
+    from opentelemetry import metrics
+
+    # The same one may be given by one guard and be the global one of another.
+    everybodys = metrics.get_meter_provider()
+    provider = everybodys if meter_provider is None else meter_provider
+    if type(provider).__name__ == _NOT_SET_UP:
+        provider = None
     with _making:
-        made = _made.get(id(meter_provider))
+        made = _made.get(id(provider))
+        if made is None and provider is everybodys:
+            # Made before the app has set it up: they tell it, too.
+            made = _made.get(id(None))
         if made is None:
-            made = _made[id(meter_provider)] = Measures(meter_provider)
+            made = _made[id(provider)] = Measures(provider)
         return made
 
 
@@ -113,24 +126,24 @@ class Measures:
         self._guards[guard] = names
 
     def _entries(self, _options: Any) -> list[Any]:
-        return self._waits(lambda at: at.entries_waiting, here=True)
+        return self._waits(lambda at: at.entries_waiting)
 
     def _journal(self, _options: Any) -> list[Any]:
-        return self._waits(lambda at: at.journal_bytes, here=True)
+        return self._waits(lambda at: at.journal_bytes)
 
     def _undelivered(self, _options: Any) -> list[Any]:
-        return self._waits(lambda at: at.alerts_undelivered)
+        known = waiting_by_store(list(self._guards))
+        return [self._observation(sum([at.alerts_undelivered for at in known]))] if known else []
 
-    def _waits(self, read: Callable[[Waiting], int], *, here: bool = False) -> list[Any]:
-        """here: without asking the store, as most waits while it is away"""
-        known = [at for guard in list(self._guards) if (at := waiting_of(guard, here=here)) is not None]
+    def _waits(self, read: Callable[[Waiting], int]) -> list[Any]:
+        """Without asking the store, as most waits while it is away."""
+        known = [at for guard in list(self._guards) if (at := waiting_of(guard, here=True)) is not None]
         return [self._observation(sum(map(read, known)))] if known else []
 
     def _alerts(self, _options: Any) -> list[Any]:
         sums: dict[str, int] = {}
-        for guard in list(self._guards):
-            waiting = waiting_of(guard)
-            for outcome, count in waiting.alerts.items() if waiting is not None else ():
+        for waiting in waiting_by_store(list(self._guards)):
+            for outcome, count in waiting.alerts.items():
                 sums[outcome] = sums.get(outcome, 0) + count
         return [self._observation(count, {"costguard.outcome": outcome}) for outcome, count in sums.items()]
 
@@ -156,7 +169,7 @@ class Measures:
     def _silent(self) -> bool:
         """Whether nobody has set up OpenTelemetry's metrics, or has switched them off: nobody collects."""
         provider = self._given or self._metrics.get_meter_provider()
-        return type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider")
+        return type(provider).__name__ in (_NOT_SET_UP, "NoOpMeterProvider")
 
     def _measure(self, ended: tuple[Entry, str]) -> None:
         entry, asked = ended

@@ -13,6 +13,7 @@ from costguard.telemetry.attributes import SpanAttributes, is_a_call
 from costguard.telemetry.measures import measures_of
 from costguard.telemetry.named import Names
 from costguard.telemetry.spans import Begun, Spans
+from costguard.telemetry.text import sendable
 from costguard.telemetry.watched import Watched
 
 UserIds = Literal["plain", "hashed", "none"]
@@ -105,7 +106,7 @@ class OpenTelemetry:
         entry, call = event.entry, event.call
         if not is_a_call(entry):
             return
-        asked = entry.model if call is None else call.model
+        asked = sendable(entry.model if call is None else call.model)
         if self._measures is not None:
             self._measures.settled(entry, asked)
         if self._spans is not None:

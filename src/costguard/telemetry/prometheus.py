@@ -69,7 +69,8 @@ class Prometheus:
             name: HeavyHitters(MOST_VALUES, first=MOST_VALUES // 2) for name in ("provider", "model", *self._by)
         }
         self._known: dict[tuple[str, ...], _Series] = {}
-        self._names = Names()
+        # Rules may be for one user: who is no label is in none of theirs either.
+        self._names = Names(None if "user" in (*payers, *by) else lambda _: None)
         self.guards: WeakSet[Watched] = WeakSet()
         self._pending = Later(self._count)
         # Other processes read what this one has written, at any time: there nothing can wait for a scrape.

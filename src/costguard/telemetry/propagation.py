@@ -25,17 +25,27 @@ def tag_propagator(only: Iterable[str] | None = None) -> Any:
     try:
         from opentelemetry import baggage
         from opentelemetry.baggage.propagation import W3CBaggagePropagator
+        from opentelemetry.propagators.textmap import Setter, default_setter
     except ImportError:
         raise MissingExtra("opentelemetry-api", "otel", "tag_propagator()") from None
     wanted = None if only is None else tuple(only)
 
+    class Encoded(Setter[Any]):
+        """It writes a space as in a form's data, where in W3C baggage a plus is a plus."""
+
+        def __init__(self, setter: Setter[Any]) -> None:
+            self._setter = setter
+
+        def set(self, carrier: Any, key: str, value: str) -> None:
+            self._setter.set(carrier, key, value.replace("+", "%20"))
+
     class TagPropagator(W3CBaggagePropagator):
-        def inject(self, carrier: Any, context: Any = None, *args: Any, **kwargs: Any) -> None:
+        def inject(self, carrier: Any, context: Any = None, setter: Setter[Any] = default_setter) -> None:
             for key in baggage.get_all(context):
                 if key.startswith(PREFIX):
                     context = baggage.remove_baggage(key, context)
             for key, value in travelling(only=wanted).items():
                 context = baggage.set_baggage(key, value, context)
-            super().inject(carrier, context, *args, **kwargs)
+            super().inject(carrier, context, Encoded(setter))
 
     return TagPropagator()

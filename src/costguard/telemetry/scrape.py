@@ -6,10 +6,12 @@ import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from costguard.telemetry.forks import in_child
 from costguard.telemetry.prometheus import Prometheus
-from costguard.telemetry.watched import shared_standings, waiting_of
+from costguard.telemetry.watched import shared_standings, waiting_by_store
 
 _Message = MutableMapping[str, Any]
 
@@ -36,7 +38,7 @@ class Standings:
             for budget, standing in found.items():
                 family.add_metric((budget, standing.unit), float(getattr(standing, name)))
             yield family
-        known = [at for guard in guards if (at := waiting_of(guard)) is not None]
+        known = waiting_by_store(guards)
         if not known:
             return
         left = sum([at.alerts_undelivered for at in known])
@@ -92,6 +94,18 @@ def scraped(prometheus: Prometheus) -> Any:
     return registry
 
 
+class _Threads:
+    """Few, and none of the event loop's own: while a store keeps scrapes waiting, the app resolves names in those."""
+
+    def __init__(self) -> None:
+        self.forked()
+        in_child(self)
+
+    def forked(self) -> None:
+        """The threads stayed with the parent."""
+        self.pool = ThreadPoolExecutor(2, "costguard-scrape")
+
+
 def metrics_app(prometheus: Prometheus) -> Callable[..., Awaitable[None]]:
     """An ASGI app to mount: `app.mount("/metrics", metrics_app(prometheus))`.
 
@@ -100,13 +114,14 @@ def metrics_app(prometheus: Prometheus) -> Callable[..., Awaitable[None]]:
     from prometheus_client.exposition import choose_encoder
 
     registry = scraped(prometheus)
+    threads = _Threads()
 
     async def app(scope: _Message, _receive: Any, send: Callable[[_Message], Awaitable[None]]) -> None:
         if scope["type"] != "http":
             return
         accept = b",".join(value for name, value in scope["headers"] if name.lower() == b"accept").decode("latin-1")
         encode, kind = choose_encoder(accept)
-        body = await asyncio.to_thread(encode, registry)
+        body = await asyncio.get_running_loop().run_in_executor(threads.pool, encode, registry)
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})

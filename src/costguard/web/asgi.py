@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from costguard.tags import Frame, close_frame, open_frame
-from costguard.web.exchange import Door, Exchange, TagsOption, Value
+from costguard.web.exchange import FRAME_KEY, Door, Exchange, TagsOption, Value
 from costguard.web.peers import Trust
 from costguard.web.refusal import Response, takes_events
 from costguard.web.route import route_template
@@ -28,7 +28,8 @@ class CostGuardMiddleware:
     Callables may be sync (quick: they run on the event loop) or async. They get a Starlette
     `Request` without a body (`HTTPConnection` for a WebSocket), or, where Starlette is not
     installed, a `Connection`. Middleware that finds out who the user is belongs outside of this
-    one: with `add_middleware` that is the one added later. See `Exchange` for the options.
+    one: with `add_middleware` that is the one added later. Inside of another one, as in a mounted app, it refines the
+    tags of that. See `Exchange` for the options.
 
     A refusal is a 429 as long as no byte of the body was sent, an `error` event in a started event
     stream, and close code 1008 on a WebSocket. In any other started body it is raised on, and the
@@ -76,13 +77,15 @@ class CostGuardMiddleware:
             await self.app(scope, receive, self._ending(send) if kind == "lifespan" else send)
             return
         exchange = self._exchange
-        frame = answering.frame = Frame(exchange.fixed, route=lambda: route_template(scope))
+        frame = answering.frame = exchange.frame(scope, lambda: route_template(scope))
+        scope[FRAME_KEY] = frame
         token = open_frame(frame)
         try:
             if exchange.asks_request:
                 request = _request_types()[kind](scope) if exchange.asks else None
                 header = _header_of(scope) if exchange.headers or exchange.trusted else None
-                frame.tags = await exchange.ask_async(request, header, (scope.get("client") or ("",))[0])
+                tags = await exchange.ask_async(request, header, (scope.get("client") or ("",))[0])
+                frame.tags = tags if frame.parent is None else frame.tags.with_(tags)
             if exchange.check:
                 await exchange.knock_async(frame)
             await self.app(scope, receive, answering.send)
@@ -95,6 +98,7 @@ class CostGuardMiddleware:
                 raise
         finally:
             close_frame(token)
+            scope[FRAME_KEY] = frame.parent
 
     def _ending(self, send: Send) -> Send:
         """Before the server hears that the app has shut down: what ends it then may run no exit handlers."""
@@ -158,8 +162,10 @@ class _Http:
     async def _begin(self, start: Message) -> None:
         self.begun = True
         if self._exchange.cost_headers:
-            fields = await self._exchange.cost_fields_async(self.frame)
-            start["headers"] = [*start.get("headers", ()), *_encoded(fields)]
+            fields = _encoded(await self._exchange.cost_fields_async(self.frame))
+            headers = list(start.get("headers", ()))
+            told = {name.lower() for name, _ in headers}  # by a middleware further in
+            start["headers"] = [*headers, *(field for field in fields if field[0] not in told)]
         await self._send(start)
 
     async def flush(self) -> None:

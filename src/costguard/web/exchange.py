@@ -20,6 +20,10 @@ from costguard.web.refusal import Response, amount, find_refusal, refusal
 
 log = logging.getLogger("costguard.web")
 
+FRAME_KEY = "costguard.frame"
+"""Where a middleware leaves its frame in the scope or the environ of a request, for one further in. Context variables
+do not do: servers begin a request on a kept connection in the context of the one before."""
+
 Value = str | Callable[[Any], Any] | None
 """A tag's value, or a callable of the request that gives it (or None: unattributed)."""
 
@@ -111,6 +115,21 @@ class Exchange:
         self.check = check
         self.trusted = None if baggage is None else Peers(baggage)
         self.asks_request = bool(self.asks or self.headers or self.trusted)
+
+    def frame(self, request: Mapping[str, Any], route: Callable[[], str | None]) -> Frame:
+        """A frame for a request, inside of that of a middleware further out, whose tags it refines.
+
+        request: its scope or environ
+        """
+        outer: Frame | None = request.get(FRAME_KEY)
+        if outer is None:
+            return Frame(self.fixed, route=route)
+        further = outer.route
+        return Frame(
+            outer.tags.with_(self.fixed),
+            parent=outer,
+            route=route if further is None else lambda: route() or further(),
+        )
 
     def failed(self, name: str, ask: Callable[[Any], Any], cause: BaseException) -> ConfigError:
         """What to raise, from `cause`, when the app's callable for a tag failed."""

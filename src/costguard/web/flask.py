@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from costguard.errors import ConfigError, MissingExtra
 from costguard.tags import Frame, close_frame, current_frame, open_frame, tagged
-from costguard.web.exchange import Door, Exchange, TagsOption, Value
+from costguard.web.exchange import FRAME_KEY, Door, Exchange, TagsOption, Value
 from costguard.web.peers import Trust
 from costguard.web.refusal import REFUSALS, takes_events
 from costguard.web.wsgi import Steps
@@ -73,11 +73,13 @@ class CostGuard:
         )  # fmt: skip
 
         def in_frame(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-            token = open_frame(Frame(exchange.fixed, route=lambda: _rule(environ)))
+            frame = environ[FRAME_KEY] = exchange.frame(environ, lambda: _rule(environ))
+            token = open_frame(frame)
             try:
                 return wsgi_app(environ, start_response)
             finally:
                 close_frame(token)
+                environ[FRAME_KEY] = frame.parent
 
         def dispatch_request(*context: Any) -> Any:
             frame = current_frame()

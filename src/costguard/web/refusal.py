@@ -165,7 +165,8 @@ def _rate_limit(standing: StandingLike, title: str, window: str, wait: int, amou
     shown, remaining, limit = "micro-usd", _micro_usd(standing.remaining), _micro_usd(standing.limit)
     if unit != "usd":
         shown, remaining, limit = unit, int(standing.remaining), int(standing.limit)
-    policy = '"' + title.encode("ascii", "replace").decode().replace("\\", "\\\\").replace('"', '\\"') + '"'
+    plain = "".join([letter if " " <= letter <= "~" else "?" for letter in title])
+    policy = '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if not amounts:
         return [("RateLimit", f"{policy};r=0;t={wait}")]
     rolling: timedelta | None = getattr(standing.budget, "span", None)

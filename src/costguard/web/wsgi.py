@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from costguard.tags import Frame, close_frame, current_frame, open_frame
-from costguard.web.exchange import Door, Exchange, TagsOption, Value
+from costguard.web.exchange import FRAME_KEY, Door, Exchange, TagsOption, Value
 from costguard.web.peers import Trust
 from costguard.web.refusal import takes_events
 
@@ -69,13 +69,15 @@ class CostGuardMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         route = self._route
         exchange = self._exchange
-        frame = Frame(exchange.fixed, route=lambda: environ.get(ROUTE_KEY) if route is None else route(environ))
-        answering = _Answering(exchange, frame, start_response)
+        frame = exchange.frame(environ, lambda: environ.get(ROUTE_KEY) if route is None else route(environ))
+        environ[FRAME_KEY] = frame
+        answering = _Answering(exchange, frame, start_response, bodyless=environ.get("REQUEST_METHOD") == "HEAD")
         token = open_frame(frame)
         try:
             if exchange.asks_request:
                 request = Request(environ)
-                frame.tags = exchange.ask(request, request.headers.get, environ.get("REMOTE_ADDR", ""))
+                tags = exchange.ask(request, request.headers.get, environ.get("REMOTE_ADDR", ""))
+                frame.tags = tags if frame.parent is None else frame.tags.with_(tags)
             if exchange.check:
                 exchange.knock(frame)
             body = self.app(environ, answering.start_response)
@@ -85,6 +87,7 @@ class CostGuardMiddleware:
             return [instead]
         finally:
             close_frame(token)
+            environ[FRAME_KEY] = frame.parent
         if isinstance(body, list | tuple) or type(body) is environ.get("wsgi.file_wrapper"):
             # No code of the app runs in it, so nothing can be refused any more; and the server
             # reads the length of a list, and hands a file to the operating system.
@@ -96,9 +99,10 @@ class CostGuardMiddleware:
 class _Answering:
     """One response: what the app gave to `start_response`, kept until the first byte."""
 
-    __slots__ = ("_exchange", "_frame", "_pending", "_server", "_writer", "headers", "started")
+    __slots__ = ("_bodyless", "_exchange", "_frame", "_pending", "_server", "_writer", "headers", "started")
 
-    def __init__(self, exchange: Exchange, frame: Frame, server: StartResponse) -> None:
+    def __init__(self, exchange: Exchange, frame: Frame, server: StartResponse, *, bodyless: bool) -> None:
+        self._bodyless = bodyless
         self._exchange = exchange
         self._frame = frame
         self._server = server
@@ -126,7 +130,9 @@ class _Answering:
             return
         (status, headers, exc_info), self._pending = self._pending, None
         if self._exchange.cost_headers:
-            headers = [*headers, *self._exchange.cost_fields(self._frame)]
+            told = {name.lower() for name, _ in headers}  # by a middleware further in
+            fields = self._exchange.cost_fields(self._frame)
+            headers = [*headers, *(field for field in fields if field[0].lower() not in told)]
         self.started = True
         self.headers = headers
         self._writer = self._server(status, headers, exc_info) if exc_info else self._server(status, headers)
@@ -139,7 +145,8 @@ class _Answering:
         if not self.started:
             self._pending = (f"{answer.status} {answer.reason}", list(answer.headers), None)
             self.start()
-            return answer.body
+            # Not every server leaves it out by itself, and on a kept connection it would begin the next response.
+            return b"" if self._bodyless else answer.body
         fields = {name.lower(): value for name, value in self.headers}
         return answer.event if takes_events(fields) else None
 
