@@ -81,6 +81,8 @@ def test_a_report_on_a_file_that_is_not_there_says_so_and_makes_none(tmp_path: P
         (["report"], "no store given: add --store sqlite:///costs.db, or set COSTGUARD_STORE"),
         (["report", "--store", "memory://"], "'memory://' lives inside one process"),
         (["report", "--store", "oracle://me:secret@x"], "oracle"),
+        (["report", "--store", "sqlite://data/costs.db"], "names a host, 'data'"),
+        (["report", "--store", "sqlite:///."], "is a directory; give the path of a file in it"),
         (["report", "--store", "sqlite://"], "sqlite://"),
         (["report", "--store", "sqlite:///:memory:"], "in memory"),
         (["report", "--store", "STORE", "--since", "yesterday"], "since 'yesterday' is not a time"),
@@ -104,6 +106,7 @@ def test_a_report_on_a_file_that_is_not_there_says_so_and_makes_none(tmp_path: P
         (["export", "focus", "--store", "STORE"], "--billing-account"),
         (["export", "focus", "--store", "STORE", "--billing-account", "openai="], "is not ID or PROVIDER=ID"),
         (["export", "csv", "--store", "STORE", "--output", "/nowhere/at/all.csv"], "cannot be written"),
+        (["export", "csv", "--store", "STORE", "--output", "x" * 300], "cannot be written (File name too long)"),
     ],
 )
 def test_a_wrong_setting_is_one_line_on_stderr(store: str, arguments: list[str], says: str) -> None:
@@ -114,13 +117,61 @@ def test_a_wrong_setting_is_one_line_on_stderr(store: str, arguments: list[str],
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("command", ["report", "doctor", "migrate", "dashboard"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memory://me:secret@x", "me:secret@host/db", "host=h password=secret", "postgresql:me:secret@h/db",
+        "postgresql://me:a@secret@127.0.0.1:1/db", "postgresql://me:a[secret@127.0.0.1:1/db",
+        "postgresql://[me:secret@h]/db",
+    ],
+)  # fmt: skip
+def test_no_command_prints_the_password_of_a_store_that_was_written_wrong(command: str, url: str) -> None:
+    result = run(command, "--store", url)
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    assert "secret" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("tail", "-n", "9" * 23), ("alerts", "retry", "9" * 23), ("alerts", "unmute", "9" * 23)],
+)
+def test_a_number_that_no_database_holds_is_a_wrong_setting(store: str, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments, "--store", store)
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert result.stderr
+
+
+def test_what_people_have_named_cannot_drive_the_terminal(store: str) -> None:
+    ledger = open_ledger(store)
+    record(ledger, None, user="mallory", model="made-up\x1bc", at_ns=time.time_ns() - HOUR)
+    ledger.close()
+    rule, who = "$5/day per user for user=\x1bc", "user=\x1bc"
+    said = [
+        run(*arguments, "--store", store, "--author", "ann")
+        for arguments in (
+            ("reprice", "--since", "all", "--dry-run"),
+            ("budgets", "set", rule),
+            ("budgets", "set", rule),
+            ("budgets", "set", rule.replace("5", "6")),
+            ("grants", "add", "$5/day per user", "1", "--payer", who, "--reason", "x"),
+            ("grants", "remove", "1"),
+            ("budgets", "remove", rule),
+        )
+    ]
+    said.append(run("budgets", "list", "--tags", who, "--store", store))
+    said.append(run("export", "\x1bc", "--store", store))
+    assert [each.exit_code for each in said] == [0] * 8 + [2], [each.output for each in said]
+    assert not any("\x1b" in each.output for each in said)
+
+
 def test_a_file_that_is_no_ledger_is_a_store_failure(tmp_path: Path) -> None:
     junk = tmp_path / "costs.db"
     junk.write_bytes(b"this is not a database, " * 100)
     result = run("report", "--store", f"sqlite:///{junk}")
     assert result.exit_code == 1, result.output
     assert len(result.stderr.strip().splitlines()) == 1
-    assert "costs.db" in result.stderr
+    assert "costs.db is not an SQLite database; give the path of another file" in result.stderr
 
 
 def test_an_unknown_command_or_option_is_a_usage_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -218,6 +219,20 @@ def test_no_cell_is_a_formula(text: str) -> None:
                 assert not value.lstrip().startswith(tuple("=+@")), value
                 assert not value.startswith("-"), value
     assert json.loads(written(ledger, "jsonl").decode())["user"] == Tags(user=text)["user"]
+
+
+@pytest.mark.parametrize(
+    "text", ["x;=1+1", "x; =cmd|' /C calc'!A0;", 'x;"=1+1;', "x\t@SUM(1)", "x\n-1", "x\r\n+1", "a;b;=c"]
+)
+def test_no_cell_is_a_formula_where_spreadsheets_part_cells_by_semicolons(text: str) -> None:
+    """As Excel does where the comma is in numbers, such as in Germany."""
+    ledger = open_ledger("memory://")
+    record(ledger, "1", user=text, feature="x", at_ns=NOW - MINUTE)
+    for format_ in ("csv", "focus"):
+        made = written(ledger, format_, accounts={None: "a"})
+        for line in re.split(r"[;\t\r\n]", made.decode()):
+            assert not line.lstrip(' "').startswith(tuple("=+-@")), line
+        assert json.loads(rows_of(made)[0]["Tags" if format_ == "focus" else "tags"])["user"] == text
 
 
 def test_cells_are_only_changed_where_they_must_be() -> None:

@@ -178,6 +178,17 @@ def test_a_terminal_gets_colors_unless_it_says_no(store: str) -> None:
     assert "\x1b[1m" in in_terminal(["report", "--store", store])
     for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
         assert "\x1b[" not in in_terminal(["report", "--store", store], **{name: value})
+        assert "\x1b[" not in in_terminal(["prices", "show", "gpt-4o"], **{name: value})
+
+
+@pytest.mark.long
+def test_an_export_into_a_terminal_shows_no_control_character(store: str) -> None:
+    ledger = open_ledger(store)
+    record(ledger, "1", user="\x1b[2J", at_ns=time.time_ns() - DAY)
+    ledger.close()
+    shown = in_terminal(["export", "csv", "--store", store], TERM="dumb")
+    assert "�[2J" in shown
+    assert "\x1b" not in shown
 
 
 @pytest.mark.long

@@ -78,6 +78,19 @@ def test_a_store_that_is_not_there_is_a_problem_and_the_rest_is_looked_at_all_th
     assert {each["about"] for each in told["findings"]} >= {"SDKs", "store", "prices"}
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("costs.db", "store 'costs.db' is not a URL"),
+        ("oracle://host/db", "of a kind that this version does not know"),
+        ("sqlite://data/costs.db", "names a host"),
+        ("STORE?sinchronous=FULL", "has the unknown option 'sinchronous'"),
+    ],
+)
+def test_a_store_that_no_app_could_open_is_a_problem(store: str, url: str, says: str) -> None:
+    assert found(diagnose(url.replace("STORE", store)), says).level == "problem"
+
+
 def test_an_old_schema_is_told_and_not_changed(store: str, tmp_path: Path) -> None:
     import sqlite3
 
@@ -348,6 +361,12 @@ def test_an_app_that_cannot_be_imported_is_a_problem(
     name = module(lines)
     assert says in found(look(f"{name}:{target}"), "it cannot be imported").text
     assert "is not module:attribute" in found(look("justamodule"), "it cannot be imported").text
+
+
+def test_what_an_app_prints_as_it_starts_is_no_part_of_the_json(module: Callable[..., str]) -> None:
+    result = run("doctor", "--json", "--app", module('print("starting")') + ":app")
+    assert "starting" in result.stderr
+    assert json.loads(result.stdout)["findings"]
 
 
 def test_guards_of_the_app_are_closed_and_others_left_alone(module: Callable[..., str], tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def preview(
             chosen = list(rules_of_file(file))
         lines = read_rules(chosen or DEFAULT_RULES)
         now = datetime.now(UTC)
-        begin, end = moment(since, now, what="since"), moment(until, now, what="until") or now
+        begin, end = moment(since, now, what="since"), min(moment(until, now, what="until") or now, now)
         if begin is None or begin >= end:
             raise ConfigError(f"since {since} is not before until {until or 'now'}: nothing lies between")
         with ledger_at(store) as ledger:
@@ -165,7 +165,7 @@ def list_alerts(
 
 @app.command()
 def retry(
-    number: Annotated[int, typer.Argument(metavar="ID", help="See: costguard alerts list")],
+    number: Annotated[int, typer.Argument(metavar="ID", max=1 << 62, help="See: costguard alerts list")],
     *,
     reason: Annotated[str, typer.Option(help="Why")] = "",
     author: Author = None,

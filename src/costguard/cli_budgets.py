@@ -25,6 +25,7 @@ from costguard.cli_store import (
     show,
     show_json,
     show_table,
+    visible,
 )
 from costguard.errors import ConfigError
 from costguard.ledger.base import Ledger
@@ -91,10 +92,10 @@ def set_budget(
             if as_json:
                 show_json(Found(stored.rule, "database", budget, stored).to_json())
             elif before is not None and before.id == stored.id:
-                show(f"budget {stored.id} is that already: {stored.rule}")
+                show(f"budget {stored.id} is that already: {visible(stored.rule)}")
             else:
                 instead = "" if before is None else f", in place of {before.id}: {before.rule}"
-                show(f"budget {stored.id} is set: {stored.rule}{instead}\n{_SEEN_LATER}")
+                show(f"budget {stored.id} is set: {visible(f'{stored.rule}{instead}')}\n{_SEEN_LATER}")
 
 
 @app.command("remove")
@@ -123,7 +124,7 @@ def remove_budget(
             if as_json:
                 show_json(Found(stored.rule, "database", None, stored).to_json())
             else:
-                show(f"budget {stored.id} is removed: {stored.rule}\nWorkers see it within seconds.")
+                show(f"budget {stored.id} is removed: {visible(stored.rule)}\nWorkers see it within seconds.")
 
 
 def _in_force(ledger: Ledger, which: Budget | int) -> StoredBudget | None:
@@ -194,9 +195,9 @@ def _standings(ledger: Ledger, known: KnownRules, tags: Tags, *, as_json: bool) 
     )
     for limit, one in zip(limits, told, strict=True):
         if "granted" in one:
-            show(f"Granted to {one['payer']}: {_amount(limit, one['granted'])} of the limit of {limit.budget}")
+            show(visible(f"Granted to {one['payer']}: {_amount(limit, one['granted'])} of the limit of {limit.budget}"))
     for found, why in others:
-        show(f"Passed over: {found.rule} ({found.source}), {why}")
+        show(visible(f"Passed over: {found.rule} ({found.source}), {why}"))
 
 
 def _passed_over(known: KnownRules, tags: Tags, limits: list[Limit]) -> list[tuple[Found, str]]:

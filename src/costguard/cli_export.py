@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Annotated, get_args
+from typing import IO, Annotated, cast, get_args
 
 import typer
 
@@ -25,7 +25,9 @@ from costguard.cli_store import (
     ledger_at,
     one_line,
     one_of,
+    show,
     since_or_all,
+    visible,
 )
 from costguard.errors import ConfigError
 from costguard.ledger.base import Ledger
@@ -102,14 +104,32 @@ def _accounts(given: list[str]) -> dict[str | None, str]:
     return found
 
 
+class _Shown:
+    """A terminal: control characters of tags, which come from users, would drive it."""
+
+    def write(self, data: bytes) -> int:
+        text = data.decode("utf-8", "replace").replace("\r\n", "\n")
+        show("\n".join(map(visible, text.split("\n"))), end="")
+        return len(data)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
 @contextmanager
 def _stream(output: Path | None) -> Iterator[IO[bytes]]:
     """Of a file nothing is there before all of it is."""
     if output is None:
-        yield sys.stdout.buffer
+        if sys.stdout.isatty():
+            yield cast("IO[bytes]", _Shown())
+        else:
+            yield sys.stdout.buffer
         return
     # /dev/null, a pipe: there is nothing to put in its place.
-    direct = output.exists() and not output.is_file()
+    try:
+        direct = output.exists() and not output.is_file()
+    except OSError as error:
+        raise ConfigError(f"--output {str(output)!r} cannot be written ({error.strerror})") from None
     beside = output if direct else output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         with _opened(beside, output) as file:
@@ -145,7 +165,7 @@ def _tell(made: Exported, output: Path | None, *, as_json: bool) -> None:
     if made.unpriced:
         typer.echo(
             f"note: {counted(made.unpriced, 'call')} without a price left out: FOCUS wants a "
-            "cost, and they are not free; give them one with Guard(prices=...), then: costguard reprice",
+            "cost, and they are not free; give them one with Guard(prices=...), then: costguard reprice --since 30d",
             err=True,
         )
     if made.partial:

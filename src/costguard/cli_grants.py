@@ -27,6 +27,7 @@ from costguard.cli_store import (
     show,
     show_json,
     show_table,
+    visible,
 )
 from costguard.errors import ConfigError
 from costguard.grants import NEVER, Grant
@@ -90,8 +91,8 @@ def add_grant(
             show(
                 "Workers see it within seconds."
                 if known
-                else f"No budget that is known here counts that ({budget.account}): it has an effect only if the "
-                f"app's code has one. Was it mistyped? costguard grants remove {stored.id}"
+                else f"No budget that is known here counts that ({visible(budget.account)}): it has an effect only if "
+                f"the app's code has one. Was it mistyped? costguard grants remove {stored.id}"
             )
 
 
@@ -151,6 +152,8 @@ def _moment(text: str, now_ns: int) -> int:
     """When a grant ends, in nanoseconds since 1970."""
     span = _SPAN.fullmatch(text.strip())
     if span is not None:
+        if not int(span[1]):
+            raise ConfigError(f"--until {text} is over already; give a moment to come")
         return now_ns + timedelta(**{_UNITS[span[2]]: int(span[1])}) // timedelta(microseconds=1) * 1000
     try:
         moment = datetime.fromisoformat(text.strip())
@@ -194,7 +197,7 @@ def _until(stored: StoredGrant) -> str:
 
 
 def _payer(stored: StoredGrant) -> str:
-    return ",".join(f"{name}={value}" for name, value in stored.payer.items()) or "everyone"
+    return visible(",".join(f"{name}={value}" for name, value in stored.payer.items())) or "everyone"
 
 
 def _account(stored: StoredGrant) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costguard.cli_store import FAILED, Json, Store, ledger_at, one_line, show, show_json
+from costguard.cli_store import FAILED, Json, Store, ledger_at, one_line, show, show_json, terminal
 from costguard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ def show_prices(
     if as_json:
         show_json(found.to_json())
     else:
-        show(as_table(found, **_terminal()))
+        show(as_table(found, **terminal()))
     if not found.priced:
         raise typer.Exit(FAILED)
 
@@ -74,7 +72,7 @@ def check(*, store: Store = None, prices: Prices = None, as_json: Json = False) 
     if as_json:
         show_json(made.to_json())
     else:
-        show(as_table(made, **_terminal()))
+        show(as_table(made, **terminal()))
     if not made.ok:
         raise typer.Exit(FAILED)
 
@@ -90,7 +88,7 @@ def sources(*, prices: Prices = None, as_json: Json = False) -> None:
     if as_json:
         show_json(rows)
     else:
-        show(sources_table(rows, **_terminal()))
+        show(sources_table(rows, **terminal()))
     if any(row["state"] in ("too old", "not fetched") for row in rows):
         raise typer.Exit(FAILED)
 
@@ -116,8 +114,3 @@ def _moment_ns(text: str | None) -> int:
         raise ConfigError(f"--at {text!r} is not between {_YEARS[0]} and {_YEARS[1]}")
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     return int(moment.timestamp()) * 10**9
-
-
-def _terminal() -> dict[str, Any]:
-    terminal = sys.stdout.isatty()
-    return {"width": shutil.get_terminal_size().columns if terminal else None, "color": terminal}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import Annotated
 
 import typer
@@ -22,10 +21,11 @@ from costguard.cli_store import (
     show,
     show_json,
     show_table,
+    visible,
 )
 from costguard.errors import ConfigError
 from costguard.ledger.base import Ledger
-from costguard.money import from_nanos, show_usd
+from costguard.money import exact_sum, from_nanos, show_usd
 from costguard.repricing import KEPT, Difference, Repricing
 
 _MOST_LINES = 30
@@ -130,7 +130,7 @@ def _table(headings: tuple[str, ...], lines: list[Difference], total: Difference
     blank = ("",) * (len(headings) - 1)
     if rest:
         calls, unpriced = sum(one.calls for one in rest), sum(one.unpriced for one in rest)
-        before, after = sum([one.before for one in rest], Decimal(0)), sum([one.after for one in rest], Decimal(0))
+        before, after = exact_sum(one.before for one in rest), exact_sum(one.after for one in rest)
         others = Difference({}, calls, unpriced, before, after)
         rows.append((f"... {len(rest):,} more", *blank, *_cells(others)))
     rows.append(("total", *blank, *_cells(total)))
@@ -151,7 +151,7 @@ def _notes(found: Repricing) -> Iterator[str]:
     for why, number in found.kept.items():
         yield f"{_count(number, 'call')} {'keep their' if number > 1 else 'keeps its'} cost: {KEPT[why]}"
     for (provider, model), (calls, tokens) in sorted(found.unpriced.items()):
-        yield f"Without a price: {provider}/{model}, {_count(calls, 'call')}, {_count(tokens, 'token')}"
+        yield f"Without a price: {visible(f'{provider}/{model}')}, {_count(calls, 'call')}, {_count(tokens, 'token')}"
     if found.partial:
         yield f"Of those that differ, {_count(found.partial, 'call')} used something that has no price: a partial cost"
     if not total.calls:

@@ -57,7 +57,8 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except CostGuardError as error:
-        typer.echo(f"costguard: {' '.join(str(error).split())}", err=True)
+        # It may name what is stored, such as a tag, or what another program said.
+        typer.echo(f"costguard: {visible(' '.join(str(error).split()))}", err=True)
         raise typer.Exit(FAILED if isinstance(error, StoreUnavailable) else WRONG) from None
 
 
@@ -67,7 +68,7 @@ def ledger_at(url: str | None, *, make: bool = False) -> Iterator[Ledger]:
     if not url:
         raise ConfigError("no store given: add --store sqlite:///costs.db, or set COSTGUARD_STORE")
     if url.startswith("memory:"):
-        raise ConfigError(f"store {url!r} lives inside one process and cannot be read from here; use a database")
+        raise ConfigError("store 'memory://' lives inside one process and cannot be read from here; use a database")
     if not make:
         from costguard.ledger.schema import require_current
 
@@ -144,11 +145,11 @@ def since_or_all(text: str) -> str | None:
     return None if text.strip().lower() == "all" else text
 
 
-def show(text: str) -> None:
+def show(text: str, *, end: str = "\n") -> None:
     """Print; a terminal without UTF-8 shows "?" for what it lacks, instead of a traceback."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
-    typer.echo(text)
+    typer.echo(f"{text}{end}", nl=False)
 
 
 def show_json(value: Any) -> None:

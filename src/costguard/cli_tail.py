@@ -31,7 +31,7 @@ _INTERRUPTED = 130
 
 def tail(
     *,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Of the newest calls")] = 20,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=1 << 31, help="Of the newest calls")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with those that come, until Ctrl-C")] = False,
     every: Annotated[float, typer.Option(metavar="SECONDS", help="Between two looks, with -f")] = 1.0,
     where: Where = None,

@@ -70,27 +70,29 @@ def diagnose(
     around = os.environ if environment is None else environment
     findings: list[Finding] = []
 
-    def look(about: str, work: Callable[[], Iterable[Finding]]) -> None:
+    def look(about: str, work: Callable[[], Iterable[Finding]]) -> bool:
         try:
             # One by one: what was found before an error stays.
             for finding in work():
                 findings.append(finding)  # noqa: PERF402 - as the comment says
         except CostGuardError as error:
             findings.append(of_error(about, error))
+            return False
+        return True
 
     look("SDKs", look_at_sdks)
     with load(app, factory=factory) as found:
         if app is not None:
             look("app", partial(look_at_app, found, around))
-        look("store", partial(look_at_store, store, found.store, around))
-        look("store", partial(_inside, store, found, budget_file, look))
+        if look("store", partial(look_at_store, store, found.store, around)):
+            look("store", partial(_inside, store, found, budget_file, look))
     look("prices", partial(look_at_prices, prices))
     look("telemetry", partial(look_at_telemetry, around))
     return Diagnosis(tuple(findings))
 
 
 def _inside(
-    store: str | None, found: Found, file: Path | None, look: Callable[[str, Callable[[], Iterable[Finding]]], None]
+    store: str | None, found: Found, file: Path | None, look: Callable[[str, Callable[[], Iterable[Finding]]], bool]
 ) -> Iterator[Finding]:
     """What the ledger itself says, where it can be read."""
     ledger, mine = _opened(store, found)
@@ -110,12 +112,5 @@ def _inside(
 
 def _opened(store: str | None, found: Found) -> tuple[Ledger | None, bool]:
     if store and not store.startswith("memory:"):
-        from costguard.ledger.schema import require_current
-
-        try:
-            require_current(store)
-            return open_ledger(store), True
-        except CostGuardError:
-            # `look_at_store` has said it.
-            return None, False
+        return open_ledger(store), True
     return (found.guards[0].ledger, False) if found.guards and not store else (None, False)

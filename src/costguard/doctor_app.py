@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,10 +49,12 @@ def load(name: str | None, *, factory: bool = False) -> Iterator[Found]:
     try:
         if not (module and colon and path):
             raise ImportError(f"{name!r} is not module:attribute, such as app.main:app")
-        made: Any = importlib.import_module(module)
-        for part in path.split("."):
-            made = getattr(made, part)
-        found.app = made() if factory else made
+        # What an app prints as it starts is none of what `costguard doctor --json` says.
+        with redirect_stdout(sys.stderr):
+            made: Any = importlib.import_module(module)
+            for part in path.split("."):
+                made = getattr(made, part)
+            found.app = made() if factory else made
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the app's own code: whatever it raises is the finding
         found.failed = f"{type(error).__name__}: {error}"
     found.guards = [guard for guard in _guards() if id(guard) not in known]

@@ -14,6 +14,7 @@ from costguard.doctor_finding import Finding
 from costguard.errors import ConfigError
 from costguard.ledger.journal_file import waiting_bytes
 from costguard.ledger.journal_place import journal_directory
+from costguard.ledger.opening import read_store
 from costguard.ledger.schema import require_current
 
 NETWORKED = {
@@ -50,6 +51,8 @@ def look_at_store(store: str | None, of_app: str | None, around: Mapping[str, st
         )  # fmt: skip
         return
     if store:
+        # Without opening it: what it says of a URL that it cannot mean.
+        read_store(store)
         require_current(store)
     yield Finding("store", "ok", f"{_shown(url)} can be read, and its schema is current")
     if url.startswith("sqlite"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from costguard.budgets import Budget, Limit
@@ -15,6 +15,9 @@ from costguard.units import Unit, at_rest, check_unit, read_amount, show_amount
 
 NEVER = 1 << 63
 """Nanoseconds since 1970 that no clock shows."""
+
+_LATEST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 10**9
+"""No calendar of Python's goes on from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Grant:
             raise ConfigError("a grant of nothing changes nothing; give an amount above zero")
         if self.until_ns is not None and self.until_ns <= self.at_ns:
             raise ConfigError(f"a grant until {self.until_ns} is over when it begins, at {self.at_ns}")
+        if self.until_ns is not None and self.until_ns > _LATEST:
+            raise ConfigError("a grant ends by 9999-12-31 (UTC); give an earlier end")
         object.__setattr__(self, "account", account)
         object.__setattr__(self, "payer", tuple((name, given.value(name)) for name in per))
         object.__setattr__(self, "amount", amount)

@@ -424,6 +424,8 @@ def test_a_port_where_nothing_listens_is_told_with_the_way_out() -> None:
         ("postgresql://u:sec#ret@h/db", "percent-encode those of the password as %23, %2F and %3F"),
         ("postgresql://u:sec/ret@h/db", "percent-encode those of the password as %23, %2F and %3F"),
         ("postgresql://u:sec?ret@h/db", "percent-encode those of the password as %23, %2F and %3F"),
+        ("postgresql://u:sec@ret@h/db", "percent-encode those of the password as %40"),
+        ("postgresql://u:sec[ret@h/db", r"such as \[ and \] of the password as %5B and %5D"),
     ],
 )
 def test_a_url_that_means_nothing_is_told_without_its_password(url: str, message: str) -> None:

@@ -626,6 +626,8 @@ def test_leases_and_a_journal_go_over_it(store: str, url: str, tmp_path: Path) -
         ("valkey://host?name=a{b", "name=a{b; use letters"),
         ("valkey://host?db=1", "unknown option 'db'"),
         ("valkey://host:port/0", "cannot be read as a URL"),
+        ("valkey://u:pa[ss@host/0", "cannot be read as a URL"),
+        ("u:pa#ss@host:6379", "balances ... are of no kind"),
     ],
 )
 def test_a_url_that_it_cannot_mean_is_refused_with_the_way_out(store: str, url: str, words: str) -> None:
@@ -634,6 +636,7 @@ def test_a_url_that_it_cannot_mean_is_refused_with_the_way_out(store: str, url: 
     assert words in str(caught.value)
     assert "pa/ss" not in str(caught.value)
     assert "pa#ss" not in str(caught.value)
+    assert "pa[ss" not in str(caught.value)
 
 
 def test_a_server_that_is_not_there_is_named_without_the_password(store: str) -> None:

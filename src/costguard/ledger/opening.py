@@ -45,7 +45,9 @@ def read_store(store: str | Ledger) -> Ledger:
 def _ledger(url: str) -> Ledger:
     scheme, mark, _ = url.partition("://")
     if not mark:
-        raise ConfigError(f"store {url!r} is not a URL; {_STORES}")
+        # An "@" or a "=" may stand beside a password.
+        named = "" if "@" in url or "=" in url else f" {url!r}"
+        raise ConfigError(f"store{named} is not a URL; {_STORES}")
     if scheme == "memory":
         from costguard.ledger.memory import MemoryLedger
 

@@ -87,13 +87,23 @@ def read_address(url: str) -> Address:
             f"and psycopg-c, where installed, have one version"
         ) from error
     _, _, rest = url.partition("://")
-    parts = urlsplit(f"postgresql://{rest}")
+    try:
+        parts = urlsplit(f"postgresql://{rest}")
+    except ValueError:
+        raise ConfigError(
+            # What it says may hold the password.
+            "store postgresql://... cannot be read; give postgresql://user:password@host:5432/database with special "
+            "characters percent-encoded, such as [ and ] of the password as %5B and %5D"
+        ) from None
     if parts.fragment or "@" in parts.path or ("@" in parts.query and "@" not in parts.netloc):
         # Nothing of it is shown: where the password ends is anybody's guess.
         raise ConfigError(
             "store postgresql://... has a '#', '/' or '?' where none can be; percent-encode those of the password "
             "as %23, %2F and %3F"
         )
+    if parts.netloc.count("@") > 1:
+        # libpq takes what follows the first one for the host, which would be shown.
+        raise ConfigError("store postgresql://... has more than one '@'; percent-encode those of the password as %40")
     shown = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     pool_size = _number(shown, "pool_size", options.pop("pool_size", str(POOL_SIZE)), 1)

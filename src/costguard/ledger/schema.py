@@ -8,6 +8,10 @@ from urllib.parse import quote, urlsplit
 
 from costguard.errors import ConfigError, StoreUnavailable
 from costguard.ledger import migrate
+from costguard.ledger.sqlite_errors import translate
+
+_PATIENCE = 10.0
+"""Seconds that it waits for who has locked the file."""
 
 
 def require_current(url: str) -> None:
@@ -34,23 +38,27 @@ def require_current(url: str) -> None:
 
 
 def _of_sqlite(url: str, shown: str) -> str | None:
-    path = urlsplit(url).path.removeprefix("/")
-    if path in ("", ":memory:"):
+    parts = urlsplit(url)
+    path = parts.path.removeprefix("/")
+    if parts.netloc or path in ("", ":memory:"):
         return migrate.HEAD
     file = Path(path)
+    if file.is_dir():
+        raise ConfigError(f"store {url!r}: {str(file.absolute())!r} is a directory; give the path of a file in it")
     if not file.is_file():
         raise ConfigError(
             f"store {url!r}: there is no file {str(file.absolute())!r}; check the path, or make it: costguard migrate"
         )
     try:
         # Not mode=ro: that cannot read a file in WAL mode whose last writer has cleaned up behind itself.
-        connection = sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, timeout=10)
+        connection = sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, timeout=_PATIENCE)
         try:
             connection.execute("PRAGMA query_only = ON")
             return migrate.version(connection.execute, shown)
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
+        translate(error, str(file.absolute()), _PATIENCE)
         raise StoreUnavailable(f"the ledger {shown} cannot be read (SQLite says: {error})") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def translate(error: sqlite3.DatabaseError, path: str, patience: float) -> None:
     way_out = _WAYS_OUT.get(code & 0xFF, "failed; if it was changed by hand, move it away and start anew")
     if code & 0xFF == sqlite3.SQLITE_CANTOPEN and not Path(path).parent.is_dir():
         way_out = f"cannot be opened, because {Path(path).parent} is not a directory; create it"
+    elif code & 0xFF == sqlite3.SQLITE_CANTOPEN and Path(path).exists() and not os.access(path, os.R_OK):
+        way_out = _WAYS_OUT[sqlite3.SQLITE_PERM]
     if code & 0xFF == sqlite3.SQLITE_BUSY:
         way_out = f"has been locked by another process for {patience:g} s; end what holds a transaction on it"
     raise StoreUnavailable(f"the ledger {path} {way_out} (SQLite says: {error})") from error

@@ -50,9 +50,13 @@ class Server:
     def __init__(self, url: str) -> None:
         scheme, mark, rest = url.partition("://")
         if not mark or scheme not in _SCHEMES:
-            shown = f"{scheme}://..." if mark else repr(url)
+            shown = f"{scheme}://..." if mark else "..." if "@" in url else repr(url)
             raise ConfigError(f"balances {shown} are of no kind that is known; {_HOW}")
-        parts = urlsplit(f"redis://{rest}")
+        try:
+            parts = urlsplit(f"redis://{rest}")
+        except ValueError:
+            # What it says may hold the password.
+            raise ConfigError(f"balances {scheme}://... cannot be read as a URL; {_HOW}") from None
         if parts.fragment or "@" in parts.path or ("@" in parts.query and "@" not in parts.netloc):
             # Nothing of it is shown: where the password ends is anybody's guess.
             raise ConfigError(f"balances {scheme}://... have a '#', '/' or '?' where none can be; {_HOW}")

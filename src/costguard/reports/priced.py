@@ -159,7 +159,7 @@ def as_table(report: PricedReport, *, width: int | None = None, color: bool = Fa
     headings = ("model", "state", "calls", "without cost", "input", "output", "source", "")
     notes = [f"The prices of {each.source} are {each.days} days old." for each in report.stale]
     if any(each.state == "unpriced" for each in report.models):
-        notes.append("Give prices with Guard(prices=...), then price what was recorded with: costguard reprice")
+        notes.append("Give prices with Guard(prices=...), then price past calls by: costguard reprice --since 30d")
     return "\n".join((table(headings, lines, width, color), *notes))
 
 

@@ -182,7 +182,7 @@ def _notes(report: SpendReport) -> list[str]:
         notes += [_unpriced(one) for one in report.unpriced[:_MOST_UNPRICED]]
         if len(report.unpriced) > _MOST_UNPRICED:
             notes.append(f"  and {len(report.unpriced) - _MOST_UNPRICED:,} more models; --json has them all")
-        notes.append("Once they have a price, past calls get it by: costguard reprice")
+        notes.append("Once they have a price, past calls get it by: costguard reprice --since 30d")
     if total.estimated_calls:
         notes.append(
             f"Estimated: {show_usd(total.estimated_cost)} of the total, {counted(total.estimated_calls, 'call')} "
