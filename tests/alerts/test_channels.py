@@ -168,11 +168,19 @@ def test_a_webhook_that_nobody_answers_hides_its_address(make_alert: AnAlert) ->
         ("https://x/", "hunter2", "24 to 64 bytes"),
         ("https://x/", "whsec_dG9vIHNob3J0", "24 to 64 bytes"),
         ("https://x/", [], "without a secret"),
+        ("https://ops:hunter2@x/", SECRET, "has a user in its address"),
     ],
 )
 def test_a_wrong_webhook_is_refused_at_once(url: str, secret: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as refused:
         webhook(url, secret)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["Bearer hunter2\n", "Bearer hunter2\r\nX-Other: 1", "Bearer hunter2 \u2013"])
+def test_a_header_that_cannot_be_sent_is_refused_at_once_and_not_shown(value: str) -> None:
+    with pytest.raises(ConfigError, match="header 'Authorization' of a webhook is not one line") as refused:
+        webhook("https://x/", SECRET, headers={"Authorization": value})
     assert "hunter2" not in str(refused.value)
 
 

@@ -284,6 +284,22 @@ def test_a_channel_that_can_never_be_told_is_asked_once_and_the_others_go_on(led
     outbox.close()
 
 
+@pytest.mark.parametrize("seconds", [0, -3, float("nan"), float("inf"), 1e300, 10**15])
+def test_whatever_a_channel_says_it_is_not_asked_without_a_pause_and_keeps_no_other_back(
+    ledger: Ledger, clock: Clock, seconds: float
+) -> None:
+    odd, other = Told(RetryLater(seconds), name="odd"), Told(name="other")
+    outbox = outbox_of(ledger, odd, other, clock=clock)
+    tell(ledger)
+    tell(ledger, "bob")
+    assert outbox.flush(2) == 2
+    assert (odd.asked, len(other.alerts)) == (1, 2)
+    clock.advance(86401)
+    assert outbox.flush(20) == 0
+    assert (odd.asked, len(odd.alerts), len(other.alerts)) == (3, 2, 2)
+    outbox.close()
+
+
 def test_two_channels_with_the_same_name_are_both_told(ledger: Ledger, clock: Clock) -> None:
     told: list[Alert] = []
     outbox = outbox_of(ledger, told.append, told.append, clock=clock)

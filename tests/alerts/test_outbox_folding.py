@@ -76,6 +76,18 @@ def test_many_at_once_are_one_message_with_a_line_for_each(ledger: Ledger, serve
     outbox.close()
 
 
+def test_a_user_with_odd_letters_pushes_nobody_out_of_a_message(
+    ledger: Ledger, server: SlackServer, clock: Clock
+) -> None:
+    tell_all(ledger, [*[f"{number}{'&' * 190}" for number in range(6)], *users(4)])
+    outbox = outbox_of(ledger, slack(server.webhook), clock=clock)
+    assert outbox.flush(20) == 0
+    (message,) = server.accepted
+    assert [block["text"]["text"].count("• ") for block in message["blocks"][1:]] == [10]
+    assert message["blocks"][1]["text"]["text"].count("• user") == 4
+    outbox.close()
+
+
 def test_few_at_once_get_a_message_each(ledger: Ledger, server: SlackServer, clock: Clock) -> None:
     tell_all(ledger, users(FOLD_FROM - 1))
     outbox = outbox_of(ledger, slack(server.webhook), clock=clock)
@@ -197,6 +209,21 @@ def test_in_quiet_hours_what_can_wait_waits_and_then_comes_as_one(ledger: Ledger
     outbox.close()
 
 
+def test_what_comes_about_at_different_moments_of_the_night_is_one_message_in_the_morning(
+    ledger: Ledger, clock: Clock
+) -> None:
+    told = Told()
+    outbox = outbox_of(ledger, quiet(told, "11:00-13:00", now_ns=clock), clock=clock)
+    for user in users(10):
+        tell(ledger, user)
+        outbox.flush(2)
+        clock.advance(100.07)
+    clock.now_ns = NOON + 3600 * 10**9
+    assert outbox.flush(20) == 0
+    assert (told.asked, sorted(told.users)) == (1, users(10))
+    outbox.close()
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_guard_that_ends_in_quiet_hours_has_failed_nobody(clock: Clock, fails: bool) -> None:
     """What another channel could not be told is an error all the same."""
@@ -250,6 +277,14 @@ def test_quiet_hours_end_by_the_clock_on_the_wall_when_that_is_changed(make_aler
     before_the_change = Clock(1_774_738_800 * 10**9)  # 2026-03-29 00:00 in Berlin, where 02:00 is 03:00
     channel = quiet(Told(), "22:00-07:00", tz="Europe/Berlin", now_ns=before_the_change)
     assert channel.holds_back(make_alert()) == 6 * 3600
+
+
+def test_quiet_hours_that_end_in_an_hour_that_comes_twice_end_in_that_of_now(make_alert: Callable[..., Alert]) -> None:
+    now = Clock(1_792_887_000 * 10**9)  # 2026-10-25 02:10 in Berlin, for the first time
+    channel = quiet(Told(), "22:00-02:30", tz="Europe/Berlin", now_ns=now)
+    assert channel.holds_back(make_alert()) == 20 * 60
+    now.advance(3600)
+    assert channel.holds_back(make_alert()) == 20 * 60
 
 
 @pytest.mark.parametrize("hours", ["", "22-7", "22:00", "24:00-07:00", "22:60-07:00", "07:00-07:00", 5])

@@ -87,6 +87,28 @@ def test_what_was_given_up_or_muted_is_told_after_all_if_somebody_says_so(ledger
     outbox.close()
 
 
+def test_what_another_worker_gave_up_is_tried_again_by_who_could_not_tell_it_before(
+    ledger: Ledger, clock: Clock
+) -> None:
+    refusing, failing = Service(alice=Undeliverable("deleted")), Service(alice=OSError("down"))
+    failing.name = "failing"
+    first = Outbox(ledger, [refusing, failing], now_ns=clock, pause=lambda tries: 10.0)
+    tell(ledger)
+    assert first.flush(5) == 1
+    clock.advance(11)
+    refusing.errors.clear()
+    failing.errors.clear()
+    second = Outbox(ledger, [refusing, failing], now_ns=clock, pause=lambda tries: 10.0)
+    assert second.flush(5) == 0
+    assert parcel_counts(ledger)["given up"] == 1
+    tell_again(ledger, 1, author="ann", now_ns=clock())
+    assert first.flush(5) == 0
+    assert (refusing.told, failing.told) == (["alice"], ["alice"])
+    assert parcel_counts(ledger)["told"] == 1
+    for outbox in (first, second):
+        outbox.close()
+
+
 def test_who_mutes_and_unmutes_is_in_the_audit_trail(ledger: Ledger, clock: Clock) -> None:
     now = clock()
     made = mute(ledger, kind="spike", payer={"user": "dan"}, author="ann", until_ns=now + HOUR, reason="a load test",

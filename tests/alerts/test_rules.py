@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from costguard.alerts.preview import preview
+from costguard.budget_set import BudgetSet
 from costguard.ledger.alert_state import BUCKET_NS, Count, alert_state
 from costguard.ledger.base import Ledger
 from tests.alerts.scenario import DAY, HOUR, MINUTE, START, Story, at, lived, looked_back
@@ -76,6 +78,22 @@ def test_spending_that_will_pass_its_limit_is_told_of_once_a_window(story: Story
     ]
 
 
+def test_who_has_spent_too_fast_before_it_can_be_said_is_told_of_when_it_can(story: Story, tells: Ways) -> None:
+    story.calls(at("10 03:00"), at("10 03:30"), 10 * MINUTE, "1", user="alice")
+    story.write()
+    assert tells("projected", "10 02:00", "10 08:00", "$5/day per user") == [
+        ("10 06:00", "alice is heading for $12.00 of $5.00/day per user")
+    ]
+
+
+def test_a_budget_by_the_hour_is_projected_within_the_hour(story: Story, tells: Ways) -> None:
+    story.calls(at("10 10:00"), at("10 10:20"), MINUTE, "0.20", user="alice")
+    story.write()
+    assert tells("projected", "10 09:00", "10 11:00", "$10/hour per user") == [
+        ("10 10:15", "alice is heading for $12.00 of $10.00/hour per user")
+    ]
+
+
 def test_a_month_is_projected_by_its_last_three_days(story: Story, tells: Ways) -> None:
     story.calls(START, at("10 00:00"), HOUR, "0.10")
     story.calls(at("10 00:00"), at("15 00:00"), HOUR, "1")
@@ -95,6 +113,46 @@ def test_a_spike_is_told_of_against_the_same_hours_of_the_days_before(story: Sto
     assert tells("spike 3x per feature", "11 09:55", "11 11:30") == [
         ("11 10:20", "search spends 3.1 times the usual"),
     ]
+
+
+def test_a_spike_goes_on_for_as_long_as_it_is_seen_though_nothing_is_called(story: Story, tells: Ways) -> None:
+    for day in range(1, 9):
+        story.call(START + day * DAY + 10 * HOUR, "1")
+    story.call(at("10 10:02"), "50")
+    # Less than a day after 11:00, when the first was seen last.
+    story.call(at("11 10:32"), "90")
+    story.write()
+    assert tells("spike 3x", "10 09:00", "11 12:00") == [("10 10:05", "everyone spends 50 times the usual")]
+
+
+def test_requests_that_failed_go_on_failing_until_they_are_out_of_sight(story: Story, tells: Ways) -> None:
+    for begin in ("10 01:00", "10 02:08"):
+        story.calls(at(begin), at(begin) + 5 * MINUTE, MINUTE, "0", model="gpt-5", failed=True)
+    story.write()
+    assert tells("retries 5/15m", "10 00:30", "10 03:00") == [("10 01:05", "5 requests of gpt-5 failed in 15m")]
+
+
+def test_a_preview_counts_a_rolling_budget_as_its_balance_does(story: Story, ledger: Ledger) -> None:
+    # The bucket of 00:00 to 01:00 of the day before counts, too.
+    story.call(at("10 00:10"), "5")
+    story.call(at("11 00:30"), "4")
+    story.write()
+    found = preview(ledger, (), BudgetSet(["$10/24h"]), at("11 00:00"), at("11 02:00"))
+    assert [(alert.title, alert.text) for alert in found.alerts] == [
+        ("everyone has reached 80 % of $10.00/24h", "everyone has spent $9.00 of $10.00, budget $10.00/24h.")
+    ]
+
+
+def test_a_preview_tells_of_a_mark_when_it_is_passed_and_not_for_as_long_as_it_is(story: Story, ledger: Ledger) -> None:
+    story.calls(at("05 00:00"), at("12 00:00"), HOUR, "0.35")
+    story.write()
+    budgets = BudgetSet(["$10/24h", "$100/month"])
+    assert not preview(ledger, (), budgets, at("07 00:00"), at("10 00:00")).alerts
+    found = preview(ledger, (), budgets, at("04 00:00"), at("12 00:00"))
+    assert [alert.title for alert in found.alerts] == [
+        "everyone has reached 50 % of $10.00/24h", "everyone has reached 80 % of $10.00/24h",
+        "everyone has reached 50 % of $100.00/month",
+    ]  # fmt: skip
 
 
 def test_without_days_to_compare_with_there_is_no_spike(story: Story, tells: Ways) -> None:

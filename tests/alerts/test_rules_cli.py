@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,15 @@ def test_a_preview_is_a_table_with_the_counts_of_each_rule(store: str) -> None:
     lines = result.stdout.splitlines()
     assert sum("A call of alice cost $2.50" in line for line in lines) == 6
     assert lines[-2:] == ["call over $2.00  6", "not to be seen in a ledger: journal over 64MB"]
+
+
+def test_a_preview_begins_where_the_ledger_does_and_ends_now(store: str) -> None:
+    result = run("preview", "--since", "1900-01-01", "--until", "2100-01-01", "--rule", "digest daily 09:00", "--json",
+                 "--store", store)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["until"] <= datetime.now(UTC).isoformat()
+    assert all(alert["at"] <= found["until"] for alert in found["alerts"])
 
 
 def test_a_preview_has_rules_of_its_own_to_begin_with(store: str) -> None:

@@ -51,6 +51,21 @@ def test_rules_find_what_they_find_elsewhere(postgres: Ledger) -> None:
     assert sorted(lived(postgres, rules, at("10 01:30"), at("10 04:30"), budgets)) == told
 
 
+def test_a_call_with_many_long_tags_is_told_of_and_keeps_no_other_rule_back(postgres: Ledger) -> None:
+    story = Story(postgres)
+    letters = "".join([chr(0x4E00 + number * 7919 % 20_000) for number in range(1000)])
+    tags = {f"tag{number}": letters[200 * number : 200 * number + 200] for number in range(5)}
+    story.call(at("10 03:01"), "7", user="eve", **tags)
+    story.call(at("10 03:01"), "25", user="bob")
+    story.write()
+    rules = ["call over $5", "payer over $20/day"]
+    assert sorted(lived(postgres, rules, at("10 03:00"), at("10 03:10"))) == [
+        ("10 03:05", "A call of bob cost $25.00"),
+        ("10 03:05", "A call of eve cost $7.00"),
+        ("10 03:05", "bob has spent $20.00 this day"),
+    ]
+
+
 def test_counts_and_mutes_are_kept(postgres: Ledger) -> None:
     state = alert_state(postgres)
     for number in (3, 4):

@@ -61,6 +61,25 @@ def test_many_workers_tell_each_thing_once(ledger: Ledger) -> None:
     assert told(ledger) == [("10 03:15", "alice has spent $20.00 this day")]
 
 
+def test_workers_with_budgets_of_their_own_each_look_at_theirs(ledger: Ledger) -> None:
+    story = Story(ledger)
+    story.calls(at("10 10:00"), at("10 12:00"), MINUTE, "2.40", user="alice", feature="chat")
+    story.write()
+    clock = Clock(0)
+    budgets = (["$240/day per user"], ["$240/day per user"], ["$200/day per feature"], [])
+    those = [worker(ledger, ["burn fast", "projected"], clock, of) for of in budgets]
+    for tick in range(at("10 10:00"), at("10 13:00"), BEAT):
+        clock.now_ns = tick + GRACE_NS
+        for each in those if tick // BEAT % 2 else those[::-1]:
+            each.rounds()
+    assert sorted(told(ledger)) == [
+        ("10 10:50", "chat burns $200.00/day per feature at 14.4 times its pace"),
+        ("10 11:00", "alice burns $240.00/day per user at 14.4 times its pace"),
+        ("10 11:00", "alice is heading for $314.19 of $240.00/day per user"),
+        ("10 11:00", "chat is heading for $314.19 of $200.00/day per feature"),
+    ]
+
+
 def test_a_rule_is_one_workers_until_its_lease_ends(ledger: Ledger) -> None:
     state = alert_state(ledger)
     tick = at("10 03:00")

@@ -152,11 +152,13 @@ def test_hosts_that_need_no_proxy_are_asked_without_one(server: SlackServer, mon
         ("https://hooks.slack.com/services/T/B/X Y", "not an http or https address"),
         ("https://hooks.slack.com/services/T000", "cut short"),
         (5, "not an http or https address"),
+        ("https://ops:hunter2@chat.example.com/hooks/x", "at chat.example.com has a user in its address"),
     ],
 )
 def test_a_wrong_webhook_is_refused_at_once(webhook: Any, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=says) as refused:
         slack(webhook)
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,7 @@ def test_a_wrong_webhook_is_refused_at_once(webhook: Any, says: str) -> None:
         ({}, "needs a webhook address, or token="),
         ({"webhook_url": "https://hooks.slack.com/services/T/B/X", "token": "xoxb-1"}, "not both"),
         ({"token": "abc", "channel": "#costs"}, "xoxb-"),
+        ({"token": "xoxb-1\n2", "channel": "#costs"}, "does not begin with xoxb-"),
         ({"token": "xoxb-1"}, "Slack channel None is missing"),
         ({"webhook_url": "https://hooks.slack.com/services/T/B/X", "channel": "#costs"}, "'#costs' cannot be chosen"),
         ({"token": "xoxb-1", "channel": "#costs", "base_url": "slack.com"}, "Slack base_url 'slack.com'"),

@@ -35,6 +35,12 @@ BUTTONS = Buttons(grants=("$5", "$20"), mute="4h", dashboard="https://costs.exam
 TOMORROW = NOON // 10**9 + 12 * 3600
 
 
+def grants(payer: object = "alice", budget: str = "b", end: int = TOMORROW) -> str:
+    """The value of a button, which is no button of ours but for what it is by itself."""
+    key = json.dumps(["day", "UTC", ["user"], {}, [payer], NOON // 10**9 - 43200]) + "@0.8*5"
+    return json.dumps({"do": "grant", "key": key, "budget": budget, "amount": "5", "unit": "usd", "end": end})
+
+
 @pytest.fixture
 def actions(ledger: Ledger, clock: Clock) -> SlackActions:
     return SlackActions(ledger, SECRET, [ANN], response_hosts=["127.0.0.1"], now_ns=clock)
@@ -230,16 +236,19 @@ def test_answers_go_to_slack_only(
     ledger: Ledger, clock: Clock, grant: dict[str, Any], server: SlackServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     elsewhere = SlackActions(ledger, SECRET, [ANN], now_ns=clock)
-    for url in (server.webhook, "http://hooks.slack.com/x", "file:///etc/passwd", "https://hooks.slack.com.evil/x"):
+    for url in (server.webhook, "http://hooks.slack.com/x", "file:///etc/passwd", "https://hooks.slack.com.evil/x",
+                "https://["):  # fmt: skip
         elsewhere.take(*pressed(grant, url=url))
-    assert caplog.text.count("gets no answer") == 4
+    assert caplog.text.count("gets no answer") == 5
     assert not server.received
 
 
 @pytest.mark.parametrize("value", ["", "5", "{}", '{"do":"grant"}', '{"do":"pay","key":"k","budget":"b"}',
                                    '{"do":"grant","key":"unpriced:x","budget":"b","amount":"5","unit":"usd"}',
                                    '{"do":"grant","key":"[]@1","budget":"b","amount":"-5","unit":"usd"}',
-                                   '{"do":"mute","key":"[]@1","budget":"b","seconds":true}'])  # fmt: skip
+                                   '{"do":"mute","key":"[]@1","budget":"b","seconds":true}',
+                                   grants(end=10**18), grants(end=-(10**18)), grants(payer=5),
+                                   grants(budget="\ud800"), "[" * 100_000])  # fmt: skip
 def test_a_button_of_something_else_does_nothing(ledger: Ledger, actions: SlackActions, value: str) -> None:
     assert actions.take(*pressed({"action_id": "costguard_grant_0", "value": value})).status == 200
     assert not rules(ledger).grants

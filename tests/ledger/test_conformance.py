@@ -814,6 +814,8 @@ def test_alerts_of_windows_that_ended_are_forgotten_with_the_entries_of_their_mo
         Crossing(limit("$2/day", at_ns=old), Decimal(1), 200 * CENT, old),
         Crossing(limit("$1/day", at_ns=this_month), Decimal(1), 100 * CENT, this_month),
         Notice("new model", "openai/gpt-5", old),
+        # Its bucket is over, the year in which people are not told anew is not.
+        Crossing(limit("$4/365d", at_ns=old), Decimal(1), 400 * CENT, old),
         Crossing(limit("$3/day", at_ns=old), Decimal(1), 300 * CENT, old),
     ]
     for news in (gone, *kept):
@@ -823,7 +825,7 @@ def test_alerts_of_windows_that_ended_are_forgotten_with_the_entries_of_their_mo
         # The third was told late, in this month.
         ledger.delivered(parcel, this_month if parcel.key == kept[1].key else old + SECOND)
     ledger.retain(NOW)
-    assert [ledger.tell(news) for news in kept] == [False] * 5
+    assert [ledger.tell(news) for news in kept] == [False] * 6
     assert ledger.tell(gone)
     assert {one.key for one in ledger.claim(NOW + 2 * SECOND, lease_ns=SECOND)} == {gone.key, waiting.key}
 

@@ -30,12 +30,18 @@ KINDS: tuple[str, ...] = ("budget", *get_args(NoticeKind))
 """What an alert can be of, and be muted by."""
 
 
+_LONGEST_WAIT = 86400.0
+
+
 class RetryLater(Exception):
-    """A channel raises this when it was told how long to wait, e.g. by HTTP 429 with Retry-After; in seconds."""
+    """A channel raises this when it was told how long to wait, e.g. by HTTP 429 with Retry-After; in seconds.
+
+    At least one, or a channel that says 0 would be asked without a pause; at most a day, as alerts are tried for four.
+    """
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(reason or f"told to wait {seconds:g} s")
-        self.seconds = max(0.0, float(seconds))
+        self.seconds = min(_LONGEST_WAIT, max(1.0, float(seconds)))
 
 
 class Undeliverable(Exception):

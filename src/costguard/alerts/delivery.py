@@ -113,8 +113,10 @@ class Delivery:
     def _letter(self, parcel: Parcel) -> Letter | None:
         """None for one that is not to be told."""
         told = told_by(parcel)
-        done = self._sent.setdefault(parcel.key, told)
+        # Who was told is never forgotten. Who can never be told only the row says: somebody may have it tried again.
+        done = [name for name in self._sent.get(parcel.key, ()) if not name.startswith(UNTOLD)]
         done.extend(name for name in told if name not in done)
+        self._sent[parcel.key] = done
         letter = Letter(parcel, done, self._links)
         letter.write()
         if self._now_ns() - parcel.created_ns > PATIENCE_NS:
@@ -178,7 +180,9 @@ class Delivery:
         holds_back = getattr(self._channels[name], "holds_back", None)
         seconds = None if holds_back is None else holds_back(letter.brief(self._ledger))
         if seconds is not None:
-            letter.later(name, max(until, now + int(seconds * _SECOND)), QUIET)
+            # From the whole second on: all that wait for one moment are due together, and come as one message.
+            due = now // _SECOND * _SECOND + int(seconds * _SECOND)
+            letter.later(name, max(until, due), QUIET)
             letter.held_back.add(name)
         return now < until or seconds is not None
 

@@ -11,12 +11,13 @@ from typing import Any
 from costguard.alerts.rules import Rule
 from costguard.alerts.rules_alert import who
 from costguard.alerts.rules_budgets import marks, span_ns
-from costguard.alerts.rules_look import LOCAL, every_ns, look
+from costguard.alerts.rules_look import LOCAL, every_ns, look, reach_ns
 from costguard.alerts.rules_view import PastView
 from costguard.budget_set import BudgetSet
 from costguard.ledger.base import Ledger
 from costguard.ledger.beats import BEAT_NS
 from costguard.units import from_rest, show_amount, show_number
+from costguard.windows import bucket_width
 
 DAY_NS = 86400 * 10**9
 
@@ -101,18 +102,23 @@ def preview(
             known = {f"{one.group['provider']}/{one.group['model']}": 1 for one in used}
             memories[rule.text]["known"] = known
     found: dict[str, Previewed] = {}
+    # Before anything was called, or refused, there is nothing to find.
+    first = min([*view.steps.moments[:1], *[one.at_ns for one in view.counts("refused", since, until)]], default=until)
     end = None if patience is None else time.monotonic() + patience
     for tick in range(since + BEAT_NS, until + 1, BEAT_NS):
         if end is not None and time.monotonic() > end:
             until = tick - BEAT_NS
             break
+        if tick <= first:
+            continue
         moved = view.steps.any(tick - BEAT_NS, tick)
         if moved:
             _marks(view, tick, found)
         for rule in seen:
             every = every_ns(rule)
-            # Nothing can be new where nothing was called; refusals and digests are about other things.
-            if tick % every or not (moved or every > BEAT_NS or rule.kind in ("digest", "refusals")):
+            # Nothing can be found where nothing was called; refusals and digests are about other things.
+            always = every > BEAT_NS or rule.kind in ("digest", "refusals", "projected")
+            if tick % every or not (always or moved or view.steps.any(tick - reach_ns(rule), tick)):
                 continue
             for notice in look(rule, view, tick - every, tick, memories[rule.text]):
                 facts: Any = notice.facts
@@ -164,7 +170,7 @@ def _history(rules: Sequence[Rule], budgets: BudgetSet) -> int:
         if budget.window == "ever":
             needed.append(3660 * DAY_NS)
         elif budget.span is not None:
-            needed.append(budget.span // timedelta(microseconds=1) * 1000 + DAY_NS)
+            needed.append((budget.span + bucket_width(budget.span)) // timedelta(microseconds=1) * 1000 + DAY_NS)
         else:
             needed.append(32 * DAY_NS)
     return max(needed)

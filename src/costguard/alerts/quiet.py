@@ -68,7 +68,8 @@ class Quiet:
         inside = begin <= at < end if begin < end else at >= begin or at < end
         if not inside or self._urgent(alert):
             return None
-        over = datetime.combine(now.date(), end, self._zone)
+        # Of an hour that clocks show twice, in the same one.
+        over = datetime.combine(now.date(), end.replace(fold=now.fold), self._zone)
         if over <= now:
             over = datetime.combine(now.date() + timedelta(days=1), end, self._zone)
         # In UTC: the clocks may change in between.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import sha256
 from json import dumps
 from typing import Any, cast
 
@@ -14,6 +15,9 @@ from costguard.alerts.rules import Rule
 from costguard.ledger.base import Parcel
 from costguard.money import from_nanos
 from costguard.notice import Notice
+
+_MOST_OF_A_SUBJECT = 1000
+"""Bytes in a key: an index of PostgreSQL takes 2,704, and a call may have many long tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,10 @@ def notice_of(rule: Rule, found: Finding, at_ns: int, once: str) -> Notice:
         "budget": found.budget, "spent": found.spent, "limit": found.limit, "unit": found.unit,
         "figures": dict(found.figures),
     }  # fmt: skip
-    return Notice(rule.kind, rule.text, at_ns, f"{found.subject}@{once}", facts)
+    subject = found.subject
+    if len(subject.encode()) > _MOST_OF_A_SUBJECT:
+        subject = sha256(subject.encode()).hexdigest()
+    return Notice(rule.kind, rule.text, at_ns, f"{subject}@{once}", facts)
 
 
 def who(payer: Mapping[str, str]) -> str:

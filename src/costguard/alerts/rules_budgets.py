@@ -13,8 +13,9 @@ from costguard.budgets import Budget, Limit
 from costguard.money import to_nanos
 from costguard.tags import UNATTRIBUTED, Tags
 from costguard.units import from_rest, share_of, show_amount, show_number
-from costguard.windows import as_utc, read_span, window_bounds
+from costguard.windows import as_utc, buckets_beside, read_span, window_bounds
 
+HOUR_NS = 3600 * 10**9
 _SHORT_WINDOWS = ("hour", "day")
 _PACE_NS = 3 * 86400 * 10**9
 """What a long window is projected by: what the last three days took, as a week or a month changes its pace."""
@@ -23,12 +24,13 @@ _PACE_NS = 3 * 86400 * 10**9
 def burn(rule: Rule, view: View, since_ns: int, until_ns: int) -> list[Finding]:
     """Spending so fast, over both spans, that the limit would be used up so many times over in its window."""
     short, long = span_ns(rule.window), span_ns(rule.long)
+    active = min(since_ns, until_ns - short)
     found = []
     for family in _families(view):
-        longer = _spending(rule, view, family, until_ns - long, until_ns, since_ns)
+        longer = _spending(rule, view, family, until_ns - long, until_ns, active)
         if not longer:
             continue
-        shorter = _spending(rule, view, family, until_ns - short, until_ns, since_ns)
+        shorter = _spending(rule, view, family, until_ns - short, until_ns, active)
         for key, (limit, spent) in longer.items():
             length = _length(limit)
             lately = shorter.get(key, (limit, 0))[1]
@@ -59,17 +61,23 @@ def projected(rule: Rule, view: View, since_ns: int, until_ns: int) -> list[Find
         window = family[0].window
         if window not in (*_SHORT_WINDOWS, "week", "month"):
             continue
+        # Those of an hour are looked at within it, the others at full hours.
+        if window != "hour" and until_ns % HOUR_NS:
+            continue
         start, end = window_bounds(window, family[0].tz, until_ns - 1)
         assert end is not None  # noqa: S101 - calendar windows end
-        elapsed = until_ns - start
+        elapsed, parts = until_ns - start, 4 if window in _SHORT_WINDOWS else 10
         # Too early to say: the first hours are no pace.
-        if until_ns >= end or elapsed * (4 if window in _SHORT_WINDOWS else 10) < end - start:
+        if until_ns >= end or elapsed * parts < end - start:
             continue
-        spending = _spending(rule, view, family, start, until_ns, since_ns)
+        before = since_ns if window == "hour" else min(since_ns, until_ns - HOUR_NS)
+        # At the first look everybody's pace is new, at later ones that of who spends.
+        active = start if (before - start) * parts < end - start else before
+        spending = _spending(rule, view, family, start, until_ns, active)
         pace_ns = elapsed if window in _SHORT_WINDOWS else min(elapsed, _PACE_NS)
         lately = spending
         if spending and pace_ns < elapsed:
-            lately = _spending(rule, view, family, until_ns - pace_ns, until_ns, since_ns)
+            lately = _spending(rule, view, family, until_ns - pace_ns, until_ns, active)
         for key, (limit, spent) in spending.items():
             recent = lately.get(key, (limit, 0))[1]
             total = spent + recent * (end - until_ns) // pace_ns
@@ -93,16 +101,23 @@ def projected(rule: Rule, view: View, since_ns: int, until_ns: int) -> list[Find
 
 
 def marks(view: View, since_ns: int, until_ns: int) -> Iterator[tuple[Limit, list[tuple[str, int]]]]:
-    """The limits with those of their marks that the spending of their window has reached, for a preview."""
+    """The limits with those of their marks that spending has passed in this time, for a preview."""
     anything = Rule("burn")
     for family in _families(view):
         first = family[0]
         if first.window == "rolling":
-            start: int = until_ns - _span(first)
+            start = _rolled_from(first, until_ns)
         else:
             start = window_bounds(first.window, first.tz, until_ns - 1)[0]
-        for limit, spent in _spending(anything, view, family, start, until_ns, since_ns).values():
-            reached = [(f"{at.normalize():f}", spent) for mark, at in limit.marks if spent >= mark]
+        lately: dict[str, tuple[Limit, int]] | None = None
+        for key, (limit, spent) in _spending(anything, view, family, start, until_ns, since_ns).items():
+            if not limit.marks or spent < limit.marks[0][0]:
+                continue
+            if lately is None:
+                lately = _spending(anything, view, family, since_ns, until_ns, since_ns)
+            # Only who comes from below it passes a mark: a rolling window may stay beyond it for ever.
+            before = spent - lately.get(key, (limit, 0))[1]
+            reached = [(f"{at.normalize():f}", spent) for mark, at in limit.marks if before < mark <= spent]
             if reached:
                 yield limit, reached
 
@@ -114,7 +129,7 @@ def standing(view: View, at_ns: int, *, least: int = 80) -> list[tuple[Limit, in
     for family in _families(view):
         first = family[0]
         if first.window == "rolling":
-            start: int = at_ns - _span(first)
+            start = _rolled_from(first, at_ns)
         else:
             start = window_bounds(first.window, first.tz, at_ns - 1)[0]
         for limit, spent in _spending(anything, view, family, start, at_ns, None).values():
@@ -183,6 +198,12 @@ def _length(limit: Limit) -> int | None:
 
 def _span(budget: Budget) -> int:
     return (budget.span or timedelta()) // timedelta(microseconds=1) * 1000
+
+
+def _rolled_from(budget: Budget, at_ns: int) -> int:
+    """From when on a rolling window counts at a moment: the beginning of a bucket, as its balance does."""
+    assert budget.span is not None  # noqa: S101 - rolling windows have one
+    return buckets_beside(budget.span, budget.tz, at_ns - 1)[0][0]
 
 
 def _when_used_up(spent: int, long: int, most: int) -> str:

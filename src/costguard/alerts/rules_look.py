@@ -24,6 +24,9 @@ HOUR_NS = 3600 * 10**9
 LOCAL = ("request", "journal")
 """Seen by the process it happens in: nobody else could."""
 
+OF_BUDGETS = ("burn", "projected")
+"""What they find depends on the budgets of who looks."""
+
 _MOST_KEPT = 5_000
 
 _STATELESS: dict[str, Callable[[Rule, View, int, int], list[Finding]]] = {
@@ -41,11 +44,18 @@ _STATELESS: dict[str, Callable[[Rule, View, int, int], list[Finding]]] = {
 
 def every_ns(rule: Rule) -> int:
     """The time between two looks."""
-    if rule.kind in ("projected", "unattributed", "input"):
+    if rule.kind in ("unattributed", "input"):
         return HOUR_NS
     if rule.kind == "burn":
         return HOUR_NS if span_ns(rule.window) > HOUR_NS else BEAT_NS
     return BEAT_NS
+
+
+def reach_ns(rule: Rule) -> int:
+    """How long ago the last call may have been of what is found at a look."""
+    if rule.kind in ("burn", "spike", "retries"):
+        return span_ns(rule.window)
+    return HOUR_NS if rule.kind == "projected" else every_ns(rule)
 
 
 def calm_ns(rule: Rule) -> int:

@@ -53,7 +53,7 @@ def spike(rule: Rule, view: View, since_ns: int, until_ns: int) -> list[Finding]
     span = span_ns(rule.window)
     now = [
         figure
-        for figure in view.sums(rule.per, rule.where, until_ns - span, until_ns, active_ns=since_ns)
+        for figure in view.sums(rule.per, rule.where, until_ns - span, until_ns, active_ns=until_ns - span)
         if figure.cost >= to_nanos(rule.least) and figure.cost
     ]
     if not now:
@@ -195,7 +195,7 @@ def input_size(rule: Rule, view: View, since_ns: int, until_ns: int) -> list[Fin
     begin = until_ns - span_ns(rule.window)
     now = [
         figure
-        for figure in view.sums(rule.per, rule.where, begin, until_ns, active_ns=since_ns)
+        for figure in view.sums(rule.per, rule.where, begin, until_ns, active_ns=begin)
         if figure.calls - figure.errors >= rule.calls
     ]
     if not now:

@@ -43,6 +43,9 @@ class Figure:
         return self.input_tokens + self.output_tokens if unit == "tokens" else self.calls - self.errors
 
 
+_MOST_UNITED = 288
+"""Beats whose groups are looked for one by one: of a longer time all groups are taken."""
+
 COUNTS = ("calls", "cost", "input_tokens", "output_tokens", "unpriced_calls", "errors", "tries")
 _counts = attrgetter(*COUNTS)
 
@@ -108,6 +111,11 @@ class Steps:
         self._at = [beat.at_ns for beat in those]
         self._indexes: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], _Index] = {}
 
+    @property
+    def moments(self) -> Sequence[int]:
+        """When the beats begin, oldest first."""
+        return self._at
+
     def any(self, since_ns: int, until_ns: int) -> bool:
         return bisect_left(self._at, since_ns) < bisect_left(self._at, until_ns)
 
@@ -146,7 +154,7 @@ class _Index:
 
     def sums(self, since_ns: int, until_ns: int, active_ns: int | None) -> list[Figure]:
         groups: Iterable[tuple[str, ...]] = self._at
-        if active_ns is not None and (until_ns - active_ns) // BEAT_NS <= 12:
+        if active_ns is not None and (until_ns - active_ns) // BEAT_NS <= _MOST_UNITED:
             first = active_ns // BEAT_NS * BEAT_NS
             groups = set().union(*[self._active.get(at, ()) for at in range(first, until_ns, BEAT_NS)])
         found = []

@@ -11,6 +11,8 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from hashlib import sha256
+from json import dumps
 from os import PathLike
 from types import MethodType
 from typing import Any
@@ -19,7 +21,7 @@ from weakref import WeakMethod, WeakSet
 from costguard.alerts.rules import Rule, read_rules, show_size
 from costguard.alerts.rules_alert import Finding, notice_of
 from costguard.alerts.rules_file import RulesFile
-from costguard.alerts.rules_look import LOCAL, MISSED_NS, every_ns, look, missed
+from costguard.alerts.rules_look import LOCAL, MISSED_NS, OF_BUDGETS, every_ns, look, missed
 from costguard.alerts.rules_view import LedgerView, View
 from costguard.alerts.rules_watch import Watch
 from costguard.budget_set import BudgetSet
@@ -154,10 +156,11 @@ class Schedule:
     def _look(self, rule: Rule, view: View, now_ns: int) -> None:
         every = every_ns(rule)
         tick = (now_ns - GRACE_NS) // every * every
-        if self._done.get(rule.text, 0) >= tick:
+        name = self._name(rule)
+        if self._done.get(name, 0) >= tick:
             return
         state = alert_state(self._ledger)
-        turn = state.claim(rule.text, tick, now_ns, LEASE_NS)
+        turn = state.claim(name, tick, now_ns, LEASE_NS)
         if turn is None:
             # Another worker has done it, or is at it.
             return
@@ -172,7 +175,15 @@ class Schedule:
                 self._ledger.tell(notice)
             begin = moment
         if state.finish(turn, tick, memory):
-            self._done[rule.text] = tick
+            self._done[name] = tick
+
+    def _name(self, rule: Rule) -> str:
+        """What a look is claimed by. Guards that share a store may have budgets of their own: each looks at its own,
+        and what two of them find is told once all the same."""
+        if rule.kind not in OF_BUDGETS:
+            return rule.text
+        accounts = sorted({budget.account for budget in self._budgets if not budget.is_local})
+        return f"{rule.text} of {sha256(dumps(accounts).encode()).hexdigest()[:16]}"
 
     def _look_here(self, rule: Rule, now_ns: int) -> None:
         if rule.kind != "journal":

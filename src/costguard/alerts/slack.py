@@ -171,7 +171,7 @@ def slack(
         name = f"slack:{sha256(webhook_url.encode()).hexdigest()[:8]}"
         made = Slack(name, url=webhook_url, base_url=base_url, buttons=buttons, folds=folds)
     else:
-        if not isinstance(token, str) or not token.startswith("xox") or token != token.strip():
+        if not isinstance(token, str) or not token.startswith("xox") or token.split() != [token]:
             raise ConfigError("Slack token does not begin with xoxb-; copy the Bot User OAuth Token of your Slack app")
         if not isinstance(channel, str) or not channel.strip():
             raise ConfigError(f'Slack channel {channel!r} is missing; name it with the token: channel="#costs"')
@@ -198,6 +198,8 @@ def _check(url: object, what: str) -> None:
     if not good or any(letter.isspace() or not letter.isprintable() for letter in text):
         # Whatever follows the host is the webhook's password.
         raise ConfigError(f"{what} {text[:24]!r} is not an http or https address; copy the whole https://...")
+    if "@" in parts.netloc:
+        raise ConfigError(f"{what} at {parts.hostname} has a user in its address, which is not sent; leave it out")
     if parts.hostname == "hooks.slack.com" and parts.path.strip("/").count("/") < 2:
         raise ConfigError(f"{what} 'https://hooks.slack.com{parts.path[:12]}' is cut short; copy all of it from Slack")
 

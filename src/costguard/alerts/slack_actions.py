@@ -166,7 +166,10 @@ class Actions:
 
     def _say(self, url: str, said: _Said) -> None:
         """In a thread: Slack wants its answer within three seconds."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
         # Signed by Slack; all the same nobody can be made to send requests elsewhere.
         if parts.hostname not in self._hosts or not (parts.scheme == "https" or parts.hostname not in _HOSTS):
             _log.warning("Slack's response_url is at %r and gets no answer", str(parts.hostname)[:100])

@@ -28,6 +28,9 @@ GRANT, MUTE, OPEN = "costguard_grant", "costguard_mute", "costguard_open"
 _MOST_OF_A_VALUE = 2000
 """https://docs.slack.dev/reference/block-kit/block-elements/button-element"""
 
+_NO_YEAR = 253_402_300_800
+"""The end of the year 9999, seconds since 1970: no date is later."""
+
 _ONCE = ("call", "request", "new model", "journal")
 
 _SPAN = re.compile(r"(\d{1,4})([mhdw])")
@@ -64,7 +67,7 @@ class Press:
     def subject(self) -> Subject:
         """Raises ValueError where the key names no limit."""
         found = Subject.of(self.key)
-        if found is None:
+        if found is None or not all(isinstance(value, str) for _, value in found.payer):
             raise ValueError(f"{self.key[:80]!r} is no alert of a budget")
         return found
 
@@ -98,9 +101,11 @@ class Press:
             else:
                 raise ValueError(value)
             good = isinstance(key, str) and isinstance(budget, str) and type(end) in (int, type(None))
-            if not good or type(press.seconds) is not int or press.seconds < 0:
+            if not good or type(press.seconds) is not int or press.seconds < 0 or not 0 <= (end or 0) < _NO_YEAR:
                 raise ValueError(value)
-        except (KeyError, TypeError, ConfigError, ValueError):
+            # Half a letter beyond the first 65,536 is none that a store takes.
+            json.dumps(told, ensure_ascii=False).encode()
+        except (KeyError, TypeError, ConfigError, ValueError, RecursionError):
             raise ValueError(f"{value[:80]!r} is not the value of a button of costguard") from None
         return press
 

@@ -14,6 +14,9 @@ from costguard.units import show_amount
 _LINES = 10
 """Of a folded message in one section, which takes 3,000 letters."""
 
+_MOST_OF_A_LINE = 290
+"""Escaped, so that ten of them fit whatever users have in their tags: one must not push the others out."""
+
 
 def message(alert: Alert, buttons: Buttons | None = None) -> list[dict[str, Any]]:
     """The blocks of one alert."""
@@ -59,7 +62,7 @@ def _budget(alert: Alert) -> list[dict[str, Any]]:
 
 
 def _folded(alert: Folded) -> list[dict[str, Any]]:
-    lines = [f"• {escape(clip(line, 180))}" for line in alert.lines]
+    lines = [f"• {clip(escape(clip(line, 180)), _MOST_OF_A_LINE)}" for line in alert.lines]
     return [
         {"type": "section", "text": mrkdwn("\n".join(lines[at : at + _LINES]), 3000)}
         for at in range(0, len(lines), _LINES)

@@ -101,6 +101,11 @@ def webhook(
     Raises ConfigError for an address or a secret that cannot be one.
     """
     _check(url)
+    for name, value in (headers or {}).items():
+        text = str(value)
+        # Whoever sends it would refuse it with its value in the message, which logs and the outbox keep.
+        if not text.isprintable() or any(ord(letter) > 255 for letter in text):
+            raise ConfigError(f"header {name!r} of a webhook is not one line of text; is a line break at its end?")
     given = [secret] if isinstance(secret, (str, bytes)) else list(secret)
     if not given:
         raise ConfigError("a webhook without a secret cannot be told from a forged one; give secret='whsec_...'")
@@ -160,6 +165,11 @@ def _check(url: object) -> None:
         good = False
     if not good or any(letter.isspace() or not letter.isprintable() for letter in text):
         raise ConfigError(f"webhook {text[:24]!r} is not an http or https address; give the whole https://...")
+    if "@" in parts.netloc:
+        raise ConfigError(
+            f"the webhook at {parts.hostname} has a user in its address, which is not sent that way; "
+            'give headers={"Authorization": "Basic ..."}'
+        )
 
 
 class _NoRedirect(HTTPRedirectHandler):

@@ -43,7 +43,7 @@ class Outbox:
             "SELECT id, payload FROM costguard_outbox "
             f"WHERE state <> {WAITING} AND finished < ? AND id > ? ORDER BY id LIMIT {_MOST_FORGOTTEN}"
         )
-        self._forget = text("DELETE FROM costguard_outbox WHERE id = ?")
+        self._forget = text(f"DELETE FROM costguard_outbox WHERE id = ? AND state <> {WAITING}")
         self._undelivered = text(f"SELECT count(*) FROM costguard_outbox WHERE state = {WAITING}")
 
     def add(self, execute: Execute, crossing: News) -> bool:

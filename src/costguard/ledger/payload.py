@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from costguard.budgets import Limit
 from costguard.notice import News, Notice
 
 
@@ -25,9 +26,19 @@ def crossing_payload(crossing: News) -> dict[str, object]:
         "spent": crossing.spent + limit.prior,
         "start": limit.start,
         "end": limit.end,
+        "told_until": _told_until(limit),
         "at": crossing.at_ns,
         "refused": crossing.refused,
     }
+
+
+def _told_until(limit: Limit) -> int | None:
+    """Until when its crossings have the same keys: of a rolling window far longer than the bucket that `end` is of."""
+    span = limit.budget.span
+    if span is None:
+        return limit.end
+    span_ns = span // timedelta(microseconds=1) * 1000
+    return (limit.start // span_ns + 1) * span_ns
 
 
 def settled_before(before_ns: int) -> int:
@@ -39,5 +50,6 @@ def settled_before(before_ns: int) -> int:
 
 def is_over(payload: Mapping[str, object], before_ns: int) -> bool:
     """Of a crossing: whether its window had ended by then. A notice is told once for good: it is never over."""
-    end = payload.get("end")
+    # Those of rolling windows that were made before it was written down stay.
+    end = payload.get("told_until", None if payload.get("window") == "rolling" else payload.get("end"))
     return isinstance(end, int) and end <= before_ns
