@@ -22,7 +22,7 @@ ROOM_FLOORS = {
 FILE_FLOORS = {
     "tags": 1, "baggage": 1, "money": 1, "errors": 1, "carry": 1, "executors": 1, "sealing": 1, "version": 1,
     "call": 2, "budgets": 2, "budget_text": 2, "budget_actions": 2, "windows": 2, "units": 2, "grants": 2,
-    "families": 2, "budget_set": 2,
+    "families": 2, "budget_set": 2, "balance_key": 2,
     "events": 3, "prices_shown": 3, "adjustment": 3, "notice": 3, "holds": 3, "budget_file": 3,
     "admission": 6, "recorder": 6, "waiting": 6, "routes": 6, "guard": 6, "asking": 6, "attempt": 6, "fitting": 6,
     "local_limits": 6, "offload": 6, "overshoot": 6, "readings": 6, "refusals": 6, "settings": 6, "soft_actions": 6,

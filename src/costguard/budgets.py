@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from json import dumps
 from typing import Any, Literal, get_args
 
+from costguard.balance_key import balance_key, compact
 from costguard.budget_actions import DEFAULT_ALERTS, Actions, read_actions, read_fraction, refuses
 from costguard.budget_text import HOW, read_fields, show_line, show_rule
 from costguard.errors import ConfigError
@@ -93,7 +93,7 @@ class Budget:
         for name, value in (
             ("limit", self._checked_limit(for_)), ("window", window), ("span", span), ("per", per), ("where", where),
             ("for_", for_), ("alerts", tuple(sorted(alerts))), ("actions", read_actions(self.actions)),
-            ("observe", bool(self.observe)), ("account", _compact(account)),
+            ("observe", bool(self.observe)), ("account", compact(account)),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -146,7 +146,7 @@ class Budget:
     @property
     def identity(self) -> str:
         """What tells this rule from others, wherever it comes from: its account, and whom it is for."""
-        return _compact([self.account, dict(self.for_)])
+        return compact([self.account, dict(self.for_)])
 
     @property
     def is_local(self) -> bool:
@@ -197,7 +197,7 @@ class Limit:
         self.actions = tuple((share_of(most, at), action) for at, action in budget.actions)
         self.refuses = refuses(budget.actions)
         self.observe = budget.observe
-        self.key = f"{budget.account[:-1]},{_compact([value for _, value in payer])},{start // 10**9}]"
+        self.key = balance_key(budget.account, [value for _, value in payer], start)
         self._before: tuple[Limit, ...] | None = None
 
     @property
@@ -292,7 +292,3 @@ def _tags(what: str, given: Mapping[str, str] | tuple[tuple[str, str], ...]) -> 
 def _told(budget: Budget) -> list[Decimal]:
     """The fractions at which people are told."""
     return sorted({*budget.alerts, *(at for at, action in budget.actions if action == "alert")})
-
-
-def _compact(value: object) -> str:
-    return dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import threading
 import time
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from costguard.pricing.usage import Usage
 from costguard.tags import Tags
 from tests.alerts.crossings import NOON, Clock
 from tests.alerts.pressing import together
+from tests.ledger.stores import new_url
 
 USAGE = Usage(input_tokens=1000, output_tokens=1000)
 
@@ -64,6 +67,31 @@ def test_a_guard_without_channels_and_rules_counts_its_refusals(url: str, engine
         ("$1.00/day per user,feature", "feature=chat,user=a,b=c"): 2,
         ("$1.00/day per user,feature", "feature=chat,user=unattributed"): 1,
     }
+    ledger.close()
+
+
+@pytest.mark.parametrize("engine", ["direct", "leases"])
+def test_payers_with_values_as_long_as_they_can_be_are_held_to_their_budget_and_counted_apart(
+    engine: Any, tmp_path: Path
+) -> None:
+    url = new_url("postgres", tmp_path)  # its indexes take 2,704 bytes
+    names = ("user", "feature", "team", "plan", "region")
+    dice = random.Random(5)
+
+    def somebody() -> dict[str, str]:
+        # Four bytes each, and nothing that a database could compress.
+        return {name: "".join(chr(dice.randrange(0x10000, 0x1F000)) for _ in range(200)) for name in names}
+
+    alice, bob = somebody(), somebody()
+    with Guard(url, [f"$2/day per {','.join(names)}"], engine=engine) as guard:
+        refused(guard, 3, **alice)
+        refused(guard, 2, **bob)
+        assert [standing.spent for standing in guard.standings(**alice)] == [2]
+        assert [standing.spent for standing in guard.standings(**bob)] == [2]
+    ledger = open_ledger(url)
+    assert sorted(counted(ledger).values()) == [2, 3]
+    assert ledger.spent({}) == 4 * 10**9
+    assert ledger.undelivered() == 6
     ledger.close()
 
 

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from weakref import WeakSet
 
 from costguard.errors import StoreUnavailable
@@ -24,6 +25,9 @@ BUCKET_NS = 300 * 10**9
 
 MOST = 10_000
 """Payers that are counted apart between two writes; those beyond it are counted together."""
+
+_LONGEST = 2000
+"""Bytes of what is counted: an index of PostgreSQL takes 2,704, and tags come from users."""
 
 KEPT_NS = 400 * 86400 * 10**9
 """How long counts are kept: a report may compare with the year before."""
@@ -108,13 +112,9 @@ class RefusalCounts:
     def _write(self, counts: dict[_Refusal, int]) -> None:
         from costguard.ledger.alert_state import Count, alert_state
 
-        def about(budget: str, payer: _Pairs, tags: _Pairs) -> str:
-            told = {"budget": budget, "payer": dict(payer), "tags": dict(tags)}
-            return json.dumps(told, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-
         state = alert_state(self._ledger)
         state.count(
-            [Count("refused", at, about(budget, payer, tags), n) for (at, budget, payer, tags), n in counts.items()]
+            [Count("refused", at, _about(budget, payer, tags), n) for (at, budget, payer, tags), n in counts.items()]
         )
         now = self._now_ns()
         if now - self._forgot > _DAY_NS:
@@ -142,6 +142,28 @@ class RefusalCounts:
             self._thread = None
             if self._counts:
                 self._begin()
+
+
+def _about(budget: str, payer: _Pairs, tags: _Pairs) -> str:
+    text = _plain(budget, dict(payer), dict(tags))
+    if len(text.encode()) > _LONGEST:
+        text = _plain(budget, _cut(payer), _cut(tags))
+    if len(text.encode()) > _LONGEST:
+        text = _plain(budget, dict.fromkeys(dict(payer), "others"), {})
+    return text
+
+
+def _plain(budget: str, payer: dict[str, str], tags: dict[str, str]) -> str:
+    told = {"budget": budget, "payer": payer, "tags": tags}
+    return json.dumps(told, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def _cut(pairs: _Pairs) -> dict[str, str]:
+    """Long values as their beginning and a digest, by which they stay apart."""
+    return {
+        name: value if len(value) <= 32 else f"{value[:24]}…{sha256(value.encode()).hexdigest()[:8]}"
+        for name, value in pairs
+    }
 
 
 def _after_fork() -> None:
