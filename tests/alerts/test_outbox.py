@@ -48,6 +48,33 @@ def outbox_of(ledger: Ledger, *channels: object, clock: Clock) -> Outbox:
     return Outbox(ledger, channels, now_ns=clock, pause=lambda tries: 10.0)  # type: ignore[arg-type]
 
 
+def test_an_outbox_opened_again_while_a_channel_keeps_its_thread_is_delivered_by_one_thread(
+    ledger: Ledger, clock: Clock
+) -> None:
+    asked, answer, threads = threading.Event(), threading.Event(), list[threading.Thread]()
+
+    def slow(alert: Alert) -> None:
+        threads.append(threading.current_thread())
+        asked.set()
+        assert answer.wait(30)
+
+    outbox = outbox_of(ledger, slow, clock=clock)
+    for user in ("alice", "bob", "carol"):
+        tell(ledger, user)
+    outbox.wake()
+    assert asked.wait(30)
+    outbox.close(timeout=0)
+    outbox.open()
+    asked.clear()
+    assert asked.wait(30)
+    answer.set()
+    threads[0].join(30)
+    assert not threads[0].is_alive()
+    assert outbox.flush(20) == 0
+    assert [threads[0], *[threads[1]] * 2] == threads
+    outbox.close()
+
+
 def test_each_crossing_is_told_once(ledger: Ledger, server: SlackServer, clock: Clock) -> None:
     outbox = outbox_of(ledger, slack(server.webhook), clock=clock)
     for user in ("alice", "bob", "carol"):

@@ -185,12 +185,18 @@ class Outbox:
                 _log.warning("alerts in %s cannot be read, next look in %.0f s: %s", self._ledger.url, pause, error)
             with self._condition:
                 self._condition.notify_all()
-                if not self._wanted and not self._closed:
+                if self._goes_on and not self._wanted:
                     self._condition.wait(_LINGER if pause is None else pause)
-                if self._closed or (pause is None and not self._wanted):
-                    if self._thread is threading.current_thread():
-                        self._thread = None
+                if not self._goes_on:
                     return
+                if pause is None and not self._wanted:
+                    self._thread = None
+                    return
+
+    @property
+    def _goes_on(self) -> bool:
+        """This thread is the one that delivers: not where a channel kept it while the outbox was closed, and opened."""
+        return not self._closed and self._thread is threading.current_thread()
 
     def _look(self) -> float | None:
         """Do the rounds, and tell what is due; return the seconds to the next look, None if nothing is left."""
@@ -219,7 +225,7 @@ class Outbox:
                 self._due.clear()
             return None
         delivery.prepare()
-        while not self._closed:
+        while self._goes_on:
             now = self._now_ns()
             free = min(delivery.paused.get(name, 0) for name in self._channels)
             if now < free:
