@@ -97,17 +97,14 @@ class Watch:
         with self._writing:
             while self._notices:
                 notice = self._notices.popleft()
-                if not self._told_of(notice):
+                try:
+                    self._ledger.tell(notice)
+                except BaseException as error:
                     self._notices.appendleft(notice)
+                    if not isinstance(error, StoreUnavailable):
+                        raise
+                    log.warning("dear requests are not told of in %s yet: %s", self._ledger.url, error)
                     return
-
-    def _told_of(self, notice: Notice) -> bool:
-        try:
-            self._ledger.tell(notice)
-        except StoreUnavailable as error:
-            log.warning("dear requests are not told of in %s yet: %s", self._ledger.url, error)
-            return False
-        return True
 
 
 def _dear(  # noqa: PLR0917 - one request, told

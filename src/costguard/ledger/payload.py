@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from costguard.budgets import Limit
+from costguard.ledger.months import month_of, start_of
 from costguard.notice import News, Notice
 
 
@@ -44,8 +45,7 @@ def _told_until(limit: Limit) -> int | None:
 def settled_before(before_ns: int) -> int:
     """The start of the month (UTC) that this time is in: what is forgotten is older. Entries of the month itself may
     be kept, get another price, and pass a mark again, which has to be known as told."""
-    moment = datetime.fromtimestamp(before_ns // 10**9, UTC)
-    return int(moment.replace(day=1, hour=0, minute=0, second=0).timestamp()) * 10**9
+    return start_of(month_of(before_ns // 1000)) * 1000
 
 
 def is_over(payload: Mapping[str, object], before_ns: int) -> bool:
